@@ -1,0 +1,1 @@
+//! The CIM model (DSP0004): schema, values, instances, paths, queries.

@@ -1,0 +1,1 @@
+//! A small WS-Management client over the same codec.

@@ -1,0 +1,1 @@
+//! Configuration: one struct, defaults spelled out; TOML file, then environment, then flags.

@@ -1,0 +1,1 @@
+//! One WS-Management exchange, without I/O.

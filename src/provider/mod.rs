@@ -1,0 +1,1 @@
+//! CIM providers over the view.

@@ -1,0 +1,1 @@
+//! The rules of replication: states, admission, settings, the view.

@@ -1,0 +1,1 @@
+//! The engine: durable commands and the jobs that run them.

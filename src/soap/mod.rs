@@ -1,0 +1,1 @@
+//! SOAP 1.2 envelopes and WS-Addressing 2004/08.

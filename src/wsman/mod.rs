@@ -1,0 +1,1 @@
+//! WS-Management messages: one typed request and response per operation.

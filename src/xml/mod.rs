@@ -1,0 +1,1 @@
+//! XML as octets: a flat tape under limits, and an escaping writer.
