@@ -271,8 +271,8 @@ impl Job {
         match event {
             JobEvent::Start => {
                 self.started = Some(now);
-                self.job_status = "Starting".to_owned();
-                self.phase = "Starting".to_owned();
+                "Starting".clone_into(&mut self.job_status);
+                "Starting".clone_into(&mut self.phase);
             }
             JobEvent::Run => {}
             JobEvent::Advance { percent, phase, status, checkpoint } => {
@@ -284,7 +284,7 @@ impl Job {
             JobEvent::Seal => self.cancellable = false,
             JobEvent::Cancel => {
                 self.cancel_requested = true;
-                self.job_status = "Cancelling".to_owned();
+                "Cancelling".clone_into(&mut self.job_status);
             }
             JobEvent::Complete { status, report } => {
                 self.percent_complete = 100;
@@ -304,7 +304,7 @@ impl Job {
         if next.is_terminal() {
             self.ended = Some(now);
             self.cancellable = false;
-            self.phase = next.text().unwrap_or_default().to_owned();
+            next.text().unwrap_or_default().clone_into(&mut self.phase);
         }
         Ok(())
     }
