@@ -4,7 +4,7 @@ use crate::client::Argument;
 use crate::soap::{EndpointReference, Selector, SelectorSet, SelectorValue};
 
 /// The role that a reference to this endpoint's own instances carries as its address.
-const ANONYMOUS: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous";
+pub(crate) const ANONYMOUS: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous";
 /// Where the WMI classes of a namespace live.
 const WMI: &str = "http://schemas.microsoft.com/wbem/wsman/1/wmi/";
 

@@ -220,7 +220,7 @@ async fn invoke(common: &Common, call: &Call) -> Outcome {
         (Some(4096), Some(job)) if call.wait => {
             let job = job.clone();
             let bar = follow::Bar::new(&call.method);
-            let followed = follow::follow(&mut client, &job, &bar).await?;
+            let followed = follow::follow(&mut client, &job, None, &bar).await?;
             bar.finish(&followed.job);
             common.show(&followed.job);
             follow::judge(&mut client, &job, &followed.job).await
@@ -247,7 +247,7 @@ impl Common {
             timeout: Duration::from_secs(self.timeout),
             ids: super::random_id,
         };
-        let mut client = Client::new(self.target.clone(), settings)?;
+        let mut client = Client::new(self.target.clone(), &settings)?;
         if self.xml {
             client.observe(print::line);
         }

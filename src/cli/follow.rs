@@ -14,33 +14,36 @@ const POLL_INTERVAL: Duration = Duration::from_millis(150);
 /// Completed (DSP1103, CIM_ConcreteJob.JobState).
 pub(crate) const COMPLETED: u64 = 7;
 
-/// A job at its end, and the states that were seen on the way.
+/// A job at its end, and what was seen on the way.
 pub(crate) struct Followed {
     pub(crate) job: Instance,
-    pub(crate) states: Vec<u64>,
+    /// The JobStates, each time another one was seen.
+    pub(crate) job_states: Vec<u64>,
+    /// The ReplicationStates of the VM that the job works on, when it was watched.
+    pub(crate) vm_states: Vec<u64>,
 }
 
 /// Shows how far a job is.
 pub(crate) struct Bar {
-    bar: Option<ProgressBar>,
+    moving: Option<ProgressBar>,
     name: String,
     told: Cell<u64>,
 }
 
 impl Bar {
     pub(crate) fn new(name: &str) -> Self {
-        let bar = print::on_terminal().then(|| {
+        let moving = print::on_terminal().then(|| {
             let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos:>3} %  {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(100).with_style(style.progress_chars("=> ")).with_prefix(name.to_owned())
         });
-        Self { bar, name: name.to_owned(), told: Cell::new(u64::MAX) }
+        Self { moving, name: name.to_owned(), told: Cell::new(u64::MAX) }
     }
 
     fn show(&self, job: &Instance) {
         let percent = job.number("PercentComplete").unwrap_or_default();
         let status = job.text("JobStatus").unwrap_or_default();
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.moving {
             bar.set_position(percent);
             bar.set_message(status.to_owned());
         } else if self.told.get() == u64::MAX || percent >= self.told.get().saturating_add(20) {
@@ -53,7 +56,7 @@ impl Bar {
     pub(crate) fn finish(&self, job: &Instance) {
         let state = job.number("JobState").unwrap_or_default();
         let word = state_word(state);
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.moving {
             bar.set_position(job.number("PercentComplete").unwrap_or_default());
             bar.finish_with_message(format!("{word} ({state})"));
         } else {
@@ -62,22 +65,36 @@ impl Bar {
     }
 }
 
-/// Asks for the job until it has ended.
-pub(crate) async fn follow(client: &mut Client, job: &EndpointReference, bar: &Bar) -> Result<Followed, ClientError> {
-    let mut states: Vec<u64> = Vec::new();
+/// Asks for the job, and for the VM that it works on when one is given, until the job has ended.
+pub(crate) async fn follow(
+    client: &mut Client,
+    job: &EndpointReference,
+    vm: Option<&EndpointReference>,
+    bar: &Bar,
+) -> Result<Followed, ClientError> {
+    let (mut job_states, mut vm_states) = (Vec::new(), Vec::new());
     loop {
         let instance = client.get_reference(job).await?;
         let state = instance.number("JobState").ok_or_else(|| {
             ClientError::Answer(format!("the job reference names a {} without a JobState", instance.class))
         })?;
-        if states.last() != Some(&state) {
-            states.push(state);
+        push_new(&mut job_states, state);
+        if let Some(vm) = vm {
+            let seen = client.get_reference(vm).await?;
+            push_new(&mut vm_states, seen.number("ReplicationState").unwrap_or_default());
         }
         bar.show(&instance);
         if is_terminal(state) {
-            return Ok(Followed { job: instance, states });
+            return Ok(Followed { job: instance, job_states, vm_states });
         }
         tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Remembers a state when it is not the one that was seen last.
+pub(crate) fn push_new(states: &mut Vec<u64>, state: u64) {
+    if states.last() != Some(&state) {
+        states.push(state);
     }
 }
 

@@ -82,7 +82,7 @@ pub struct Cli {
 enum Command {
     /// Talk to any WS-Management server
     #[command(subcommand_required = true, arg_required_else_help = true)]
-    Client(client::Arguments),
+    Client(Box<client::Arguments>),
     /// Print the completions of a shell
     Completions(completions::Arguments),
     /// Write the man pages into a directory
@@ -93,7 +93,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Client(arguments) => client::run(arguments),
+        Command::Client(arguments) => client::run(*arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     };

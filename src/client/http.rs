@@ -56,14 +56,9 @@ impl Connection {
     /// Posts one envelope and reads the whole answer.
     pub(crate) async fn post(&mut self, envelope: Vec<u8>) -> Result<HttpAnswer, ClientError> {
         let seconds = self.timeout.as_secs();
-        match tokio::time::timeout(self.timeout, self.exchange(envelope)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                // The late answer would be taken for that of the next request.
-                self.sender = None;
-                Err(ClientError::TimedOut { target: self.target.label(), seconds })
-            }
-        }
+        // Out of time, the connection is dropped with the exchange: a late answer cannot be taken for the next one's.
+        let target = self.target.label();
+        tokio::time::timeout(self.timeout, self.exchange(envelope)).await.map_err(|_| ClientError::TimedOut { target, seconds })?
     }
 
     async fn exchange(&mut self, envelope: Vec<u8>) -> Result<HttpAnswer, ClientError> {

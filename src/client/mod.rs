@@ -15,7 +15,7 @@ pub use tls::Trust;
 
 use crate::soap::{EndpointReference, SelectorSet};
 use crate::wsman::client::{RequestHead, Reply};
-use crate::wsman::{duration, uri};
+use crate::wsman::uri;
 use crate::xml::text::decode;
 use crate::xml::{Document, Element, Limits, Writer, name};
 use base64::Engine;
@@ -89,17 +89,20 @@ pub enum Argument {
     Reference(EndpointReference),
 }
 
+/// Sees the text of every answer.
+type Observer = Box<dyn FnMut(&str) + Send>;
+
 /// A client of one endpoint, over one kept connection.
 pub struct Client {
     connection: Connection,
     timeout: Duration,
     ids: fn() -> Uuid,
-    observer: Option<Box<dyn FnMut(&str) + Send>>,
+    observer: Option<Observer>,
 }
 
 impl Client {
     /// A client that connects on first use.
-    pub fn new(target: Target, settings: Settings) -> Result<Self, ClientError> {
+    pub fn new(target: Target, settings: &Settings) -> Result<Self, ClientError> {
         let authorization = settings.credentials.as_ref().map(basic).transpose()?;
         let connection = Connection::new(target, authorization, &settings.trust, settings.timeout)?;
         Ok(Self { connection, timeout: settings.timeout, ids: settings.ids, observer: None })
