@@ -6,6 +6,8 @@ mod error;
 mod http;
 mod instance;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use error::{ClientError, ReceivedFault};
