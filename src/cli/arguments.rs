@@ -3,8 +3,6 @@
 use crate::client::Argument;
 use crate::soap::{EndpointReference, Selector, SelectorSet, SelectorValue};
 
-/// The role that a reference to this endpoint's own instances carries as its address.
-pub(crate) const ANONYMOUS: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous";
 /// Where the WMI classes of a namespace live.
 const WMI: &str = "http://schemas.microsoft.com/wbem/wsman/1/wmi/";
 
@@ -43,7 +41,7 @@ fn parse_reference(text: &str, namespace: &str) -> Result<EndpointReference, Str
     if selectors.0.is_empty() {
         return Err(format!("the reference 'epr:{text}' has no key; write epr:Class?key=value"));
     }
-    Ok(EndpointReference { address: ANONYMOUS.to_owned(), resource_uri: Some(resource_uri), selectors })
+    Ok(EndpointReference::anonymous(resource_uri, selectors))
 }
 
 /// `Name=value`, `Name=epr:Class?key=value`, `Name=@FILE` (the file's text) or `Name=$null`.

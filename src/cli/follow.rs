@@ -3,6 +3,7 @@
 use super::print;
 use super::{Failure, Outcome};
 use crate::client::{Client, ClientError, Instance};
+use crate::job::JobState;
 use crate::soap::EndpointReference;
 use crate::xml::{Document, Element, Limits};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,8 +12,6 @@ use std::time::Duration;
 
 /// How often a job is asked for: often enough for a bar that moves.
 const POLL_INTERVAL: Duration = Duration::from_millis(150);
-/// Completed (DSP1103, CIM_ConcreteJob.JobState).
-pub(crate) const COMPLETED: u64 = 7;
 
 /// A job at its end, and what was seen on the way.
 pub(crate) struct Followed {
@@ -101,7 +100,7 @@ pub(crate) fn push_new(states: &mut Vec<u64>, state: u64) {
 /// Success for a completed job; else the failure with what GetErrorEx tells.
 pub(crate) async fn judge(client: &mut Client, job: &EndpointReference, ended: &Instance) -> Outcome {
     let state = ended.number("JobState").unwrap_or_default();
-    if state == COMPLETED || state == 32768 {
+    if [JobState::COMPLETED, JobState::COMPLETED_WITH_WARNINGS].iter().any(|good| u64::from(good.0) == state) {
         return Ok(());
     }
     let mut text = format!("the job ended {} ({state})", state_word(state));
@@ -121,26 +120,12 @@ pub(crate) async fn judge(client: &mut Client, job: &EndpointReference, ended: &
 
 /// True when a job cannot change any more.
 fn is_terminal(state: u64) -> bool {
-    matches!(state, 7..=10 | 32768)
+    u16::try_from(state).is_ok_and(|state| JobState(state).is_terminal())
 }
 
 /// The name of a JobState (DSP1103; 32768 is Windows' own).
 pub(crate) fn state_word(state: u64) -> &'static str {
-    match state {
-        2 => "New",
-        3 => "Starting",
-        4 => "Running",
-        5 => "Suspended",
-        6 => "Shutting Down",
-        7 => "Completed",
-        8 => "Terminated",
-        9 => "Killed",
-        10 => "Exception",
-        11 => "Service",
-        12 => "Query Pending",
-        32768 => "Completed with warnings",
-        _ => "in an unknown state",
-    }
+    u16::try_from(state).ok().and_then(|state| JobState(state).text()).unwrap_or("in an unknown state")
 }
 
 /// The lines of an embedded CIM_Error that help its reader; the text itself when it is none.

@@ -135,6 +135,20 @@ pub(crate) fn reference_json(reference: &crate::soap::EndpointReference) -> serd
     json!({ "resource_uri": reference.resource_uri, "selectors": selectors })
 }
 
+/// A GUID as Hyper-V spells it.
+pub(crate) fn guid(id: uuid::Uuid) -> String {
+    format!("{:X}", id.hyphenated())
+}
+
+/// A moment for a reader, in UTC: `2026-01-02 03:04:05Z`.
+pub(crate) fn moment(timestamp: crate::job::Timestamp) -> String {
+    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]Z");
+    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp.0).saturating_mul(1000))
+        .ok()
+        .and_then(|moment| moment.format(&format).ok())
+        .unwrap_or_default()
+}
+
 /// Octets for a reader: `12.3 MiB`.
 pub(crate) fn octets(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

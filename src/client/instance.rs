@@ -34,7 +34,7 @@ impl Value {
 
     /// Reads the value of a property or parameter element.
     fn parse(element: Element<'_>) -> Self {
-        if is_nil(element) {
+        if element.is_nil() {
             return Self::Null;
         }
         let Some(child) = element.children().next() else {
@@ -110,15 +110,6 @@ impl Instance {
             None => self.properties.push((name.to_owned(), value)),
         }
     }
-}
-
-/// True for `xsi:nil`, whichever of its two namespaces a server binds it to.
-fn is_nil(element: Element<'_>) -> bool {
-    element.attributes().any(|attribute| {
-        attribute.local == "nil"
-            && attribute.namespace.contains("XMLSchema")
-            && matches!(attribute.value.trim(), "true" | "1")
-    })
 }
 
 /// One item of an enumeration.

@@ -124,7 +124,7 @@ impl Client {
 
     /// Gets one instance (WS-Transfer Get).
     pub async fn get(&mut self, resource_uri: &str, selectors: &SelectorSet) -> Result<Instance, ClientError> {
-        let envelope = self.request(uri::ACTION_GET, resource_uri, selectors, |_| ());
+        let envelope = self.request(uri::GET, resource_uri, selectors, |_| ());
         self.exchange(envelope, |body| Ok(Instance::parse(body))).await
     }
 
@@ -142,14 +142,14 @@ impl Client {
     ) -> Result<(), ClientError> {
         let items_max = enumeration.page_items_max.unwrap_or(PAGE_ITEMS_MAX).max(1);
         let (resource_uri, selectors) = (&enumeration.resource_uri, &enumeration.selectors);
-        let envelope = self.request(uri::ACTION_ENUMERATE, resource_uri, selectors, |writer| {
+        let envelope = self.request(uri::ENUMERATE, resource_uri, selectors, |writer| {
             write_enumerate(writer, enumeration, items_max);
         });
         let mut answer = self.exchange(envelope, read_page).await?;
         loop {
             page(answer.items);
             let Some(context) = answer.context.filter(|_| !answer.end) else { return Ok(()) };
-            let envelope = self.request(uri::ACTION_PULL, resource_uri, selectors, |writer| {
+            let envelope = self.request(uri::PULL, resource_uri, selectors, |writer| {
                 writer.start("n:Pull");
                 writer.leaf("n:EnumerationContext", &context);
                 writer.leaf("n:MaxElements", &items_max.to_string());

@@ -8,7 +8,7 @@ use crate::cli::print;
 use crate::cli::{Failure, Outcome};
 use crate::client::{Argument, Client, Enumeration, Instance, Item};
 use crate::job::JobReport;
-use crate::soap::{EndpointReference, Selector, SelectorSet, SelectorValue};
+use crate::soap::EndpointReference;
 use uuid::Uuid;
 
 /// The namespace of the virtualization classes.
@@ -151,9 +151,9 @@ impl Story<'_> {
         let query = format!(
             "SELECT * FROM Msvm_VirtualSystemSettingData WHERE VirtualSystemIdentifier = '{}' \
              AND VirtualSystemType = 'Microsoft:Hyper-V:Snapshot:Replica:Standard'",
-            spell(vm.id)
+            print::guid(vm.id)
         );
-        let wanted = spell(point.id);
+        let wanted = print::guid(point.id);
         let found = self.list(query).await?;
         let names = || found.iter().filter_map(|setting| setting.text("InstanceID"));
         let identifier = names().find(|text| text.to_ascii_uppercase().contains(&wanted));
@@ -187,18 +187,10 @@ impl Story<'_> {
 /// How the class tells a VM from the host (Msvm_ComputerSystem.Caption).
 const VM_CAPTION: &str = "Virtual Machine";
 
-/// A VM's GUID as Hyper-V spells it.
-pub(crate) fn spell(id: Uuid) -> String {
-    id.hyphenated().to_string().to_ascii_uppercase()
-}
-
 fn system_reference(id: Uuid) -> Result<EndpointReference, Failure> {
-    let (uri, _) = parse_resource("Msvm_ComputerSystem", NAMESPACE).map_err(Failure::Usage)?;
-    let selector = |name: &str, value: String| Selector { name: name.to_owned(), value: SelectorValue::Text(value) };
-    let selectors =
-        vec![selector("CreationClassName", "Msvm_ComputerSystem".to_owned()), selector("Name", spell(id))];
-    let address = crate::cli::arguments::ANONYMOUS.to_owned();
-    Ok(EndpointReference { address, resource_uri: Some(uri), selectors: SelectorSet(selectors) })
+    let (uri, none) = parse_resource("Msvm_ComputerSystem", NAMESPACE).map_err(Failure::Usage)?;
+    let keys = none.with("CreationClassName", "Msvm_ComputerSystem").with("Name", print::guid(id));
+    Ok(EndpointReference::anonymous(uri, keys))
 }
 
 fn refused(method: &str, name: &str, output: &Instance) -> Failure {
@@ -208,26 +200,20 @@ fn refused(method: &str, name: &str, output: &Instance) -> Failure {
 
 /// Compares home with what was promised, without the driver: octet by octet with the peer, or by the saved hash.
 fn verify(vm: &LabVm) -> Result<String, String> {
-    let mut octets: u64 = 0;
-    for (number, (home, peer)) in vm.home_disks.iter().zip(&vm.peer_disks).enumerate() {
-        let failed = |error: std::io::Error| format!("{}: {error}", home.display());
-        let equal = match &vm.point {
-            None => match image::compare(home, peer).map_err(failed)? {
-                Ok(equal) => equal,
-                Err(offset) => return Err(format!("{} differs from the peer at octet {offset}", home.display())),
-            },
-            Some(point) => {
-                let (found, length) = image::fingerprint(home).map_err(failed)?;
-                if point.hashes.get(number) != Some(&found) {
-                    return Err(format!("{} is not what the recovery point held", home.display()));
-                }
-                length
-            }
+    let home = &vm.home;
+    let failed = |error: std::io::Error| format!("{}: {error}", home.display());
+    let Some(point) = &vm.point else {
+        return match image::compare(home, &vm.peer).map_err(failed)? {
+            Ok(octets) => Ok(format!("home = peer, octet by octet ({})", print::octets(octets))),
+            Err(offset) => Err(format!("{} differs from the peer at octet {offset}", home.display())),
         };
-        octets = octets.saturating_add(equal);
+    };
+    let (found, octets) = image::fingerprint(home).map_err(failed)?;
+    if point.hash == found {
+        Ok(format!("home = the point's SHA-256 ({})", print::octets(octets)))
+    } else {
+        Err(format!("{} is not what the recovery point held", home.display()))
     }
-    let what = if vm.point.is_some() { "home = the point's SHA-256" } else { "home = peer, octet by octet" };
-    Ok(format!("{what} ({})", print::octets(octets)))
 }
 
 /// The table at the end.
