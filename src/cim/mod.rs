@@ -13,6 +13,7 @@ pub mod path;
 pub mod schema;
 pub mod text;
 pub mod value;
+pub mod wql;
 
 pub use datetime::CimDatetime;
 pub use instance::CimInstance;
@@ -21,6 +22,7 @@ pub use path::{ObjectPath, PathError};
 pub use schema::{Class, ClassId, Embedded, Method, MethodId, Parameter, Property, Qualifier, Schema, ValueMap};
 pub use text::Text;
 pub use value::{CimType, ConversionError, Value};
+pub use wql::{Parsed, Query, Resolved, WqlError};
 
 /// A place in a text: line and column, both counted from one, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
