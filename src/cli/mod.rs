@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 pub mod client;
 pub mod completions;
+pub mod demo;
 pub(crate) mod follow;
 pub mod man;
 pub(crate) mod print;

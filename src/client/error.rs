@@ -1,5 +1,6 @@
 //! Why an exchange with a WS-Management server did not give an answer.
 
+use crate::wsman::client::ReceivedFault;
 use std::fmt;
 use std::io;
 
@@ -40,7 +41,7 @@ pub enum ClientError {
         text: String,
     },
     /// A SOAP fault.
-    #[error("{0}")]
+    #[error("fault {0}")]
     Fault(Box<ReceivedFault>),
     /// The answer is no SOAP envelope or lacks what the operation promises.
     #[error("the answer cannot be read: {0}")]
@@ -53,7 +54,7 @@ impl ClientError {
         if let Self::Fault(fault) = self { Some(fault) } else { None }
     }
 
-    /// True when nobody listens at the target: the socket is missing or the connection is refused.
+    /// A connection that could not be made or broke.
     pub(crate) fn connection(target: &str, problem: &dyn fmt::Display) -> Self {
         Self::Connection { target: target.to_owned(), problem: problem.to_string() }
     }
@@ -66,37 +67,5 @@ impl ClientError {
             _ => error.to_string(),
         };
         Self::Connection { target: target.to_owned(), problem }
-    }
-}
-
-/// A SOAP fault as a client reads it (DSP0226 part "Faults", and the WSManFault element of Windows).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReceivedFault {
-    /// The local name of `s:Code/s:Value`: Sender, Receiver, MustUnderstand, VersionMismatch.
-    pub code: String,
-    /// The local name of `s:Code/s:Subcode/s:Value`, for example InvalidSelectors.
-    pub subcode: Option<String>,
-    /// `f:WSManFault/@Code`.
-    pub number: Option<u32>,
-    /// The text: the WSManFault's message if there is one, else the reason.
-    pub text: String,
-    /// `w:FaultDetail`, a URI that tells the exact case.
-    pub detail: Option<String>,
-}
-
-impl fmt::Display for ReceivedFault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.subcode.as_deref().unwrap_or(&self.code);
-        write!(formatter, "fault {name}")?;
-        if let Some(number) = self.number {
-            write!(formatter, " ({number})")?;
-        }
-        if !self.text.is_empty() {
-            write!(formatter, ": {}", self.text)?;
-        }
-        match self.detail.as_deref().and_then(|uri| uri.rsplit('/').next()) {
-            Some(case) if !case.is_empty() => write!(formatter, " [{case}]"),
-            _ => Ok(()),
-        }
     }
 }

@@ -10,13 +10,14 @@ mod target;
 mod tests;
 mod tls;
 
-pub use error::{ClientError, ReceivedFault};
+pub use crate::wsman::client::ReceivedFault;
+pub use error::ClientError;
 pub use instance::{Instance, Item, Value};
 pub use target::Target;
 pub use tls::Trust;
 
 use crate::soap::{EndpointReference, SelectorSet};
-use crate::wsman::client::{RequestHead, Reply};
+use crate::wsman::client::{Reply, RequestHead, encode_identify_request, encode_request};
 use crate::wsman::uri;
 use crate::xml::text::decode;
 use crate::xml::{Document, Element, Limits, Writer, name};
@@ -118,7 +119,7 @@ impl Client {
     /// Asks who the server is (DSP0226, Identify).
     pub async fn identify(&mut self) -> Result<Instance, ClientError> {
         let mut envelope = Vec::with_capacity(512);
-        crate::wsman::client::encode_identify(&mut envelope);
+        encode_identify_request(&mut envelope);
         self.exchange(envelope, |body| Ok(Instance::parse(body))).await
     }
 
@@ -193,10 +194,10 @@ impl Client {
             resource_uri,
             selectors,
             message_id: (self.ids)(),
-            operation_timeout: Some(self.timeout),
-            envelope_octets_max: Some(ENVELOPE_OCTETS_MAX),
+            timeout: Some(self.timeout),
+            max_envelope: ENVELOPE_OCTETS_MAX,
         };
-        crate::wsman::client::encode_request(&mut envelope, &head, body);
+        encode_request(&mut envelope, &head, body);
         envelope
     }
 
@@ -214,7 +215,9 @@ impl Client {
         let limits = Limits { octets_max: text.len(), elements_max: 1 << 20, ..Limits::default() };
         let document = Document::parse(&text, &limits).map_err(|error| ClientError::Answer(error.to_string()))?;
         match Reply::parse(&document) {
-            Ok(body) => read(body).map_err(ClientError::Answer),
+            Ok(Reply { payload: Some(payload), .. }) => read(payload).map_err(ClientError::Answer),
+            Ok(Reply { payload: None, .. }) => Err(ClientError::Answer("its body is empty".to_owned())),
+            Err(other) if other.code.is_empty() => Err(ClientError::Answer(other.text)),
             Err(fault) => Err(ClientError::Fault(Box::new(fault))),
         }
     }

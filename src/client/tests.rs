@@ -163,7 +163,7 @@ fn faults_refusals_and_other_answers_are_told_apart() {
         let fault = received.fault().unwrap();
         assert_eq!((fault.subcode.as_deref(), fault.number), (Some("InvalidSelectors"), Some(2_150_858_843)));
         let told = received.to_string();
-        assert!(told.contains("the selector X is unexpected") && told.ends_with("[UnexpectedSelectors]"), "{told}");
+        assert_eq!(told, "fault InvalidSelectors: unexpected [UnexpectedSelectors] (2150858843)");
         assert_eq!(problem().await.to_string(), "not signed in: wrong user or password");
         assert_eq!(problem().await.to_string(), "HTTP 404: Not Found: nothing here");
         assert!(matches!(problem().await, ClientError::Answer(_)));

@@ -69,14 +69,8 @@ pub(crate) struct SavedPoint {
 }
 
 impl LabVm {
-    /// A VM with an image of pseudo-random data at home, in the driver's inventory.
-    pub(crate) fn create(
-        driver: &FileDriver,
-        sites: &Sites,
-        name: &str,
-        size: Size,
-        seed: u64,
-    ) -> Result<Self, Failure> {
+    /// A VM with an image of pseudo-random data at home.
+    pub(crate) fn create(sites: &Sites, name: &str, size: Size, seed: u64) -> Result<Self, Failure> {
         let file = format!("{name}.raw");
         let (home, peer) = (sites.home.join(&file), sites.peer.join(&file));
         image::create(&home, size, seed, name).map_err(|error| failed(&home, &error))?;
@@ -176,12 +170,43 @@ pub(crate) fn make_directory(data_dir: &Path) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::file::FileSettings;
+    use crate::backend::file::io::RealDisks;
 
     #[test]
     fn names_go_on_in_turn() {
         let names: Vec<String> = (0..7).map(name_of).collect();
         assert_eq!(names, ["web01", "db01", "app01", "web02", "db02", "app02", "web03"]);
         assert_eq!(name_of(299), "app100");
+    }
+
+    #[test]
+    fn a_vm_is_protected_fails_over_and_has_a_point_of_its_life_at_the_peer() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().canonicalize().unwrap();
+        let sites = Sites::below(&root);
+        sites.create().unwrap();
+        let settings = FileSettings {
+            home_host: "home".to_owned(),
+            peer_host: "peer".to_owned(),
+            points: sites.peer.join("points"),
+            link_octets_per_second: None,
+        };
+        let driver = FileDriver::new(settings, Box::new(RealDisks));
+        let size = Size { disk_octets: 4 << 20, data_octets: 1 << 20 };
+        let mut vm = LabVm::create(&sites, "web01", size, 11).unwrap();
+        driver.register(vm.disks()).unwrap();
+        let now = || Timestamp(1_000_000);
+        vm.protect(&driver, &now).unwrap();
+        assert_eq!(image::compare(&vm.home, &vm.peer).unwrap(), Ok(size.disk_octets));
+        vm.run_at_peer(&driver, &now).unwrap();
+        assert!(image::compare(&vm.home, &vm.peer).unwrap().is_err(), "the peer went on");
+        let point = vm.point.as_ref().unwrap();
+        assert_ne!(image::fingerprint(&vm.peer).unwrap().0, point.hash, "and went on after the point");
+        let points = driver.recovery_points(VmId(vm.id)).unwrap();
+        assert_eq!(points.len(), 3);
+        assert!(points.iter().any(|known| known.id.0 == point.id));
+        assert!(driver.probe(VmId(vm.id), Some(PointId(point.id))).is_ok());
     }
 
     #[test]

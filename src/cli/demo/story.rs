@@ -63,10 +63,12 @@ impl Story<'_> {
     }
 
     /// Brings a VM home, checks its disks, commits, reverses and starts it.
-    pub(crate) async fn bring_home(&mut self, vm: &LabVm) -> Result<Row, Failure> {
+    ///
+    /// Without a point, home becomes what the peer is at the end; with one, what the peer was then.
+    pub(crate) async fn bring_home(&mut self, vm: &LabVm, point: Option<&SavedPoint>) -> Result<Row, Failure> {
         let system = system_reference(vm.id)?;
         let mut arguments = vec![("ComputerSystem".to_owned(), Argument::Reference(system.clone()))];
-        if let Some(point) = &vm.point {
+        if let Some(point) = point {
             let identifier = self.find_point(vm, point).await?;
             print::line(&format!("{}: InitiateFailback to the recovery point {identifier}", vm.name));
             arguments.push(("RecoveryPointIdentifier".to_owned(), Argument::Text(identifier)));
@@ -86,7 +88,7 @@ impl Story<'_> {
             .and_then(self.report_of)
             .unwrap_or_default();
         // Home is still off here: nobody writes to either side, so both can be read at leisure.
-        let verification = verify(vm);
+        let verification = verify(vm, point);
         let mut vm_states = followed.vm_states;
         self.settle(vm, &system, &mut vm_states).await?;
         Ok(Row { name: vm.name.clone(), report, job_states: followed.job_states, vm_states, verification })
@@ -199,10 +201,10 @@ fn refused(method: &str, name: &str, output: &Instance) -> Failure {
 }
 
 /// Compares home with what was promised, without the driver: octet by octet with the peer, or by the saved hash.
-fn verify(vm: &LabVm) -> Result<String, String> {
+fn verify(vm: &LabVm, point: Option<&SavedPoint>) -> Result<String, String> {
     let home = &vm.home;
     let failed = |error: std::io::Error| format!("{}: {error}", home.display());
-    let Some(point) = &vm.point else {
+    let Some(point) = point else {
         return match image::compare(home, &vm.peer).map_err(failed)? {
             Ok(octets) => Ok(format!("home = peer, octet by octet ({})", print::octets(octets))),
             Err(offset) => Err(format!("{} differs from the peer at octet {offset}", home.display())),
