@@ -215,19 +215,27 @@ async fn invoke(common: &Common, call: &Call) -> Outcome {
         .map_err(Failure::Usage)?;
     let mut client = common.client(true)?;
     let output = client.invoke(&uri, &selectors, &call.method, &parameters).await?;
-    common.show(&output);
-    match (output.number("ReturnValue"), output.reference("Job")) {
-        (Some(4096), Some(job)) if call.wait => {
-            let job = job.clone();
-            let bar = follow::Bar::new(&call.method);
-            let followed = follow::follow(&mut client, &job, None, &bar).await?;
-            bar.finish(&followed.job);
-            common.show(&followed.job);
-            follow::judge(&mut client, &job, &followed.job).await
-        }
-        (Some(0 | 4096) | None, _) => Ok(()),
-        (Some(value), _) => Err(Failure::Refused(format!("{} answered {value}", call.method))),
+    let Some(job) = output.reference("Job").filter(|_| call.wait && output.number("ReturnValue") == Some(4096)) else {
+        common.show(&output);
+        return match output.number("ReturnValue") {
+            Some(0 | 4096) | None => Ok(()),
+            Some(value) => Err(Failure::Refused(format!("{} answered {value}", call.method))),
+        };
+    };
+    let bar = follow::Bar::new(&call.method);
+    let followed = follow::follow(&mut client, job, None, &bar).await?;
+    bar.finish(&followed.job);
+    if common.json {
+        let both = serde_json::json!({
+            "output": print::instance_json(&output),
+            "job": print::instance_json(&followed.job),
+        });
+        print::line(&format!("{both:#}"));
+    } else {
+        common.show(&output);
+        common.show(&followed.job);
     }
+    follow::judge(&mut client, job, &followed.job).await
 }
 
 impl Common {
