@@ -322,6 +322,12 @@ pub fn retry_after(reason: impl Into<Cow<'static, str>>, delay: std::time::Durat
     endpoint_unavailable(reason).with_item(item)
 }
 
+/// `wse:EventSourceUnableToProcess` for an address that nothing can be sent to.
+pub fn event_source_unusable_address(reason: impl Into<Cow<'static, str>>) -> Fault {
+    let detail_uri = "http://schemas.dmtf.org/wbem/wsman/1/wsman/faultDetail/UnusableAddress";
+    Fault { detail_uri: Some(detail_uri), ..event_source_unable_to_process(reason) }
+}
+
 /// `wsman:QuotaLimit` for one user's open operations, with the number that Windows has for it.
 pub fn quota_limit_user(reason: impl Into<Cow<'static, str>>) -> Fault {
     Fault { number: 2_150_859_174, ..quota_limit(reason) }

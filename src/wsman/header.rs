@@ -80,10 +80,8 @@ impl<'d> Headers<'d> {
                     "OperationID" => correlation.operation_id = Some(trimmed(block)),
                     "SequenceId" => correlation.sequence_id = Some(trimmed(block)),
                     "ActivityId" => correlation.activity_id = Some(trimmed(block)),
-                    "DataLocale" => headers.data_locale = Some(block),
                     _ => {}
                 }
-                continue;
             }
             let Some(slot) = headers.slot(block) else { continue };
             if slot.is_some() {
@@ -112,6 +110,7 @@ impl<'d> Headers<'d> {
             (name::WSMAN, "OperationTimeout") => Some(&mut self.operation_timeout),
             (name::WSMAN, "MaxEnvelopeSize") => Some(&mut self.max_envelope_size),
             (name::WSMAN, "Locale") => Some(&mut self.locale),
+            (name::WSMAN_MS, "DataLocale") => Some(&mut self.data_locale),
             (name::WSMAN, "FragmentTransfer") => Some(&mut self.fragment_transfer),
             _ => None,
         }
