@@ -20,7 +20,7 @@ const GUEST_BLOCKS: u64 = 200;
 /// How fast guests write while the lab is made.
 const HASTE_BLOCKS_PER_SECOND: u32 = 20_000;
 /// The longest wait for a guest's writes.
-const GUEST_PATIENCE: Duration = Duration::from_secs(60);
+const GUEST_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The two directories that stand for the two sites.
 pub(crate) struct Sites {
