@@ -4,15 +4,21 @@ use std::ops::ControlFlow;
 
 use crate::cim::{CimError, CimInstance, ObjectPath, Schema, Value};
 
+use super::msvm::parse_guid;
 use super::{Flow, Key, Provider, ReadContext, Registry, Sink};
 
-/// Whether an instance has the key values of a path. Strings compare without regard to case (MS-WSMV 3.1.4.1.2).
+/// Whether an instance has the key values of a path. Strings compare without regard to case (MS-WSMV 3.1.4.1.2), GUIDs
+/// whatever their spelling.
 //= RES-13
 pub fn keys_match(instance: &CimInstance, path: &ObjectPath) -> bool {
     path.keys.iter().all(|(slot, value)| match (instance.get(*slot), value) {
-        (Value::String(a), Value::String(b)) => a.eq_ignore_ascii_case(b),
+        (Value::String(a), Value::String(b)) => a.eq_ignore_ascii_case(b) || same_guid(a, b),
         (a, b) => a == b,
     })
+}
+
+fn same_guid(a: &str, b: &str) -> bool {
+    parse_guid(a).is_some_and(|a| parse_guid(b) == Some(a))
 }
 
 /// The text of a string key in a path.

@@ -135,14 +135,12 @@ impl Registry {
         lookup::get(self, cx, path)
     }
 
-    /// The row of a method: declared in `class` or a superclass and carried out here.
+    /// The row of a method of `class`: carried out here for it, or for a subclass whose instance the path may name.
     pub fn method(&self, class: ClassId, method: &str, schema: &Schema) -> Result<&Row, CimError> {
-        let row = self.rows.iter().find(|row| row.name == method && schema.is_a(class, row.class));
+        let related = |row: &Row| schema.is_a(class, row.class) || schema.is_a(row.class, class);
+        let row = self.rows.iter().find(|row| row.name == method && related(row));
         row.ok_or_else(|| {
-            CimError::new(
-                CimStatus::METHOD_NOT_AVAILABLE,
-                format!("{} declares the method {method}, but this server does not offer it", schema.class(class).name),
-            )
+            not_offered(&schema.class(class).name, method)
         })
     }
 
@@ -155,6 +153,9 @@ impl Registry {
         input: &MethodInput,
     ) -> Result<Outcome, CimError> {
         let target = self.get(&cx.read, path)?;
+        if !cx.read.schema.is_a(target.class, row.class) {
+            return Err(not_offered(&cx.read.schema.class(target.class).name, row.name));
+        }
         (row.handler)(cx, &row.slots, &target, input)
     }
 
@@ -167,4 +168,9 @@ impl Registry {
     pub fn job_id(&self, path: &ObjectPath) -> Option<JobId> {
         self.job.id(path)
     }
+}
+
+fn not_offered(class: &str, method: &str) -> CimError {
+    let message = format!("{class} declares the method {method}, but this server does not offer it");
+    CimError::new(CimStatus::METHOD_NOT_AVAILABLE, message)
 }

@@ -171,8 +171,12 @@ fn text_reference(text: &str, schema: &Schema) -> Result<Value, String> {
         return Err("it is empty; give an endpoint reference, a WMI object path, or a name".to_owned());
     }
     if text.starts_with('<') {
-        // An escaped EPR: its elements without a common root, so one is put around them.
-        let wrapped = format!("<r>{text}</r>");
+        // An escaped EPR: its elements without a common root, so one is put around them, with the usual prefixes.
+        let wrapped = format!(
+            "<r xmlns:a=\"{}\" xmlns:wsa=\"{0}\" xmlns:w=\"{}\" xmlns:wsman=\"{1}\">{text}</r>",
+            name::ADDRESSING,
+            name::WSMAN
+        );
         let document = Document::parse(&wrapped, &Limits::default())
             .map_err(|error| format!("its text looks like an endpoint reference but is not XML: {error}"))?;
         return reference_value(&EndpointReference::parse(document.root())?, schema);
