@@ -12,7 +12,7 @@ pub mod endpoint;
 pub mod job;
 pub mod provider;
 pub mod replication;
-//pub mod server;
+pub mod server;
 pub mod service;
 pub mod soap;
 pub mod store;

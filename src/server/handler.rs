@@ -15,11 +15,6 @@ use crate::xml::text::Encoding;
 
 use super::random_id;
 
-/// `RequestStateChange` of a job: the transition is not one that its state allows (DMTF).
-const INVALID_STATE_TRANSITION: u32 = 4_097;
-/// `RequestStateChange` of a job: something failed (DMTF "Failed").
-const FAILED: u32 = 4;
-
 /// Answers requests from the engine's view, and makes commands durable through the engine.
 #[derive(Clone)]
 pub struct WsmanHandler {
@@ -90,11 +85,12 @@ impl Shared {
         let return_value = match self.in_time(&continuation, self.engine.cancel(job)).await {
             None => return Endpoint::timed_out(continuation),
             Some(Ok(())) => 0,
-            Some(Err(CancelDenied::Store(error))) => {
-                tracing::error!(job = %job, %error, "a cancel could not be made durable");
-                FAILED
+            Some(Err(denied)) => {
+                if let CancelDenied::EngineFailed { reason } = &denied {
+                    tracing::error!(%job, reason, "a cancel could not be made durable");
+                }
+                denied.return_value()
             }
-            Some(Err(_)) => INVALID_STATE_TRANSITION,
         };
         self.endpoint.cancelled(continuation, job, return_value)
     }

@@ -126,6 +126,7 @@ fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch
             elements_max: limits.elements_max,
             attributes_max: limits.attributes_max,
             name_octets_max: limits.name_octets_max,
+            ..xml::Limits::default()
         },
         envelope_octets_max: u32::try_from(limits.envelope_octets_max).unwrap_or(u32::MAX),
         items_max: ITEMS_MAX,
