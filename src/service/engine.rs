@@ -239,7 +239,7 @@ impl Engine {
 
     /// The time of the engine's clock.
     #[must_use]
-    pub fn now(&self) -> crate::job::Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
