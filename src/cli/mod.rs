@@ -1,12 +1,15 @@
 //! The command line: one file a subcommand. What it defines also makes the shell completions and the man pages.
 
 pub(crate) mod arguments;
+pub mod check_config;
 pub mod client;
 pub mod completions;
 pub mod demo;
 pub(crate) mod follow;
+pub mod logging;
 pub mod man;
 pub(crate) mod print;
+pub mod user;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
