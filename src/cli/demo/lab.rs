@@ -75,7 +75,16 @@ impl LabVm {
         let (home, peer) = (sites.home.join(&file), sites.peer.join(&file));
         image::create(&home, size, seed, name).map_err(|error| failed(&home, &error))?;
         let id = random_id();
-        Ok(Self { name: name.to_owned(), id, ready: false, home, peer, point: None, disk_octets: size.disk_octets, seed })
+        Ok(Self {
+            name: name.to_owned(),
+            id,
+            ready: false,
+            home,
+            peer,
+            point: None,
+            disk_octets: size.disk_octets,
+            seed,
+        })
     }
 
     /// The inventory's entry.
