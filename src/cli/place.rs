@@ -1,6 +1,7 @@
 //! A data directory as the commands on this machine see it: through its server when one runs, else through its store.
 
-use super::{Failure, environment, random_id};
+use super::{Failure, environment};
+use crate::server::{ADMIN_SOCKET, random_id};
 use crate::client::{Client, ClientError, Settings, Target, Trust};
 use crate::config::{Config, PlaceFlags, load};
 use crate::replication::View;
@@ -9,8 +10,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The socket in the data directory on which a server takes the commands of its own machine's administrator.
-pub(crate) const SOCKET: &str = "admin.sock";
 /// Where the virtualization classes live.
 const NAMESPACE: &str = "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/";
 
@@ -48,7 +47,7 @@ impl Place {
 
 /// A client of the server on this data directory, if one answers.
 pub(crate) async fn running(data_dir: &Path) -> Result<Option<Client>, Failure> {
-    let socket: PathBuf = data_dir.join(SOCKET);
+    let socket: PathBuf = data_dir.join(ADMIN_SOCKET);
     match tokio::net::UnixStream::connect(&socket).await {
         Ok(_) => {}
         // A socket file without a listener is what a killed server leaves behind.
