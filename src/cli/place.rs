@@ -1,13 +1,14 @@
 //! A data directory as the commands on this machine see it: through its server when one runs, else through its store.
 
 use super::{Failure, environment};
-use crate::server::{ADMIN_SOCKET, random_id};
+use crate::server::{ADMIN_SOCKET, World, random_id, read_view};
 use crate::client::{Client, ClientError, Settings, Target, Trust};
 use crate::config::{Config, PlaceFlags, load};
 use crate::replication::View;
 use clap::Args;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the virtualization classes live.
@@ -37,11 +38,23 @@ impl Place {
         running(&self.config()?.data_dir).await
     }
 
+    /// The data directory for a change that only its holder can make; refused while a server is the holder.
+    pub(crate) async fn take(&self) -> Result<Arc<World>, Failure> {
+        let config = self.config()?;
+        if running(&config.data_dir).await?.is_some() {
+            return Err(Failure::Failed(format!(
+                "a server runs on {} and holds its inventory; stop it, run this again, and start it",
+                config.data_dir.display()
+            )));
+        }
+        World::open(&config).await.map_err(|error| Failure::from_error(&error))
+    }
+
     /// What the store of the data directory holds, without a server.
     pub(crate) async fn view(&self) -> Result<View, Failure> {
         let config = self.config()?;
         must_exist(&config.data_dir)?;
-        crate::server::read_view(&config).await.map_err(|error| Failure::from_error(&error))
+        read_view(&config).await.map_err(|error| Failure::from_error(&error))
     }
 }
 

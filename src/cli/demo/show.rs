@@ -112,8 +112,9 @@ async fn tell(arguments: &Arguments, server: &Server, vms: &[LabVm], password: &
     let Some(address) = server.http() else {
         return Err(Failure::Usage("the demonstration needs its clear-text listener: --http off is not for it".to_owned()));
     };
+    let url = format!("http://{address}/wsman");
     let rows = tokio::select! {
-        rows = bring_home(server, vms, &format!("http://{address}/wsman"), password) => rows?,
+        rows = bring_home(server, vms, &url, password) => rows?,
         () = serve::stopped() => return Err(Failure::Failed("stopped before the end".to_owned())),
     };
     print::line(&story::table(&rows));
