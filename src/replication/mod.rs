@@ -1,1 +1,19 @@
-//! The rules of replication: states, admission, settings, the view.
+//! The rules of replication, all pure: virtual machines and their standing, operations and who admits them, the
+//! settings, and the immutable view that every read goes through.
+
+mod admit;
+mod operation;
+mod settings;
+mod state;
+mod view;
+mod vm;
+
+pub use admit::{Admission, Denied, admit};
+pub use operation::{Command, Operation, Submitted};
+pub use settings::{ReplicationSettings, SettingError};
+pub use state::{InvalidState, Prior, Site, Standing, VmEvent, apply};
+pub use view::{BackendInfo, Change, JobEntry, View};
+pub use vm::{
+    EnabledState, PointId, PointKind, RecoveryPoint, ReplicationHealth, ReplicationMode, ReplicationState,
+    ReplicationType, Vm, VmId,
+};
