@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn mistakes_are_found() {
         let rule = |id: &str| Rule { id: id.to_owned(), level: Level::May, source: String::new(), text: String::new() };
-        let case = "id='A-1.a'\nrules=['A-1','B-9']\ntitle=''\nlevel='MUST'\nneeds=['moon']\n[[step]]\n[[step.outcome]]\nverdict='maybe'\nassert=['((']";
+        let case = "id='A-1.a'\nrules=['A-1','B-9']\ntitle=''\nlevel='MUST'\nneeds=['moon']\n\
+            [[step]]\n[[step.outcome]]\nverdict='maybe'\nassert=['((']";
         let case: Case = toml::from_str(case).unwrap();
         let rules: Vec<Rule> =
             [rule("A-1"), rule("A-1"), rule("C-1")].into_iter().chain(watch::rules().map(rule)).collect();

@@ -224,11 +224,14 @@ fn fault_mismatch(test: &FaultTest, fault: Option<&Fault>) -> Option<String> {
 mod tests {
     use super::*;
 
-    const FAULT: &str = "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope' xmlns:w='http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd'>\
-        <s:Header/><s:Body><s:Fault><s:Code><s:Value>s:Sender</s:Value><s:Subcode><s:Value>w:InvalidSelectors</s:Value></s:Subcode></s:Code>\
+    const FAULT: &str = "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope' \
+        xmlns:w='http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd'>\
+        <s:Header/><s:Body><s:Fault><s:Code><s:Value>s:Sender</s:Value>\
+        <s:Subcode><s:Value>w:InvalidSelectors</s:Value></s:Subcode></s:Code>\
         <s:Reason><s:Text xml:lang='en-US'>no such key</s:Text></s:Reason><s:Detail>\
         <w:FaultDetail>http://schemas.dmtf.org/wbem/wsman/1/wsman/faultDetail/UnexpectedSelectors</w:FaultDetail>\
-        <f:WSManFault xmlns:f='http://schemas.microsoft.com/wbem/wsman/1/wsmanfault' Code='2150858843'/></s:Detail></s:Fault></s:Body></s:Envelope>";
+        <f:WSManFault xmlns:f='http://schemas.microsoft.com/wbem/wsman/1/wsmanfault' Code='2150858843'/>\
+        </s:Detail></s:Fault></s:Body></s:Envelope>";
 
     fn received(status: u16, body: &str) -> Received {
         Received::new(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }, 1)
@@ -240,7 +243,8 @@ mod tests {
 
     #[test]
     fn the_first_matching_outcome_decides() {
-        let step = "[[outcome]]\nfault={code='s:Sender', subcode=['w:InvalidSelectors'], detail=['UnexpectedSelectors'], number=[2150858843]}\n\
+        let step = "[[outcome]]\nfault={code='s:Sender', subcode=['w:InvalidSelectors'], \
+            detail=['UnexpectedSelectors'], number=[2150858843]}\n\
             [[outcome]]\nverdict='non-strict'\nfault={code='s:Sender'}";
         assert_eq!(verdict(step, &Ok(received(500, FAULT))), Verdict::Pass);
         let other = FAULT.replace("UnexpectedSelectors", "InvalidValue");

@@ -1,5 +1,5 @@
-//! From a step to the octets of its request: named templates, edited by operation, so that a case shows only what is special
-//! about it.
+//! From a step to the octets of its request: named templates, edited by operation, so that a case shows only what
+//! is special about it.
 
 use crate::fixture::{Address, Fixtures};
 use crate::http::{Request, Target};
@@ -280,7 +280,8 @@ mod tests {
         let around =
             Surroundings { target: &target, credentials: &credentials, fixtures: &fixtures, variables: &variables };
         let step: Step = toml::from_str(
-            "template='get'\nomit=['a:To']\nset={'a:MessageID'='0<1'}\nreplace={'a:ReplyTo'='<z:R id=\"${message_id}\"/>'}\n\
+            "template='get'\nomit=['a:To']\nset={'a:MessageID'='0<1'}\n\
+             replace={'a:ReplyTo'='<z:R id=\"${message_id}\"/>'}\n\
              drop_selectors=['Two']\nreverse_header=true\nencode='utf-16be-bom'\nhttp={path='+?x', chunk=3}",
         )
         .unwrap();

@@ -1,5 +1,5 @@
-//! What a target has to offer, found by harmless probes: which classes exist, which have several instances, which features
-//! answer. Cases name what they need; what was not found makes them not-run, never silently skipped.
+//! What a target has to offer, found by harmless probes: which classes exist, which have several instances, which
+//! features answer. Cases name what they need; what was not found makes them not-run, never silently skipped.
 
 use std::collections::BTreeSet;
 
@@ -260,8 +260,10 @@ mod tests {
     #[test]
     fn addresses_are_read_from_items() {
         let document = Document::parse(
-            "<r xmlns:a='http://schemas.xmlsoap.org/ws/2004/08/addressing' xmlns:w='http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd'>\
-             <w:Item><i/><a:EndpointReference><a:Address/><a:ReferenceParameters><w:ResourceURI>u:1</w:ResourceURI><w:SelectorSet>\
+            "<r xmlns:a='http://schemas.xmlsoap.org/ws/2004/08/addressing' \
+             xmlns:w='http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd'>\
+             <w:Item><i/><a:EndpointReference><a:Address/><a:ReferenceParameters><w:ResourceURI>u:1</w:ResourceURI>\
+             <w:SelectorSet>\
              <w:Selector Name='Name'>x</w:Selector><w:Selector Name='__cimnamespace'>n</w:Selector></w:SelectorSet>\
              </a:ReferenceParameters></a:EndpointReference></w:Item></r>",
         )

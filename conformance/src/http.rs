@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 client that does exactly what it is told, also the wrong thing: the suite's own, so that no library mends
-//! a request or an answer on the way.
+//! A small HTTP/1.1 client that does exactly what it is told, also the wrong thing: the suite's own, so that no
+//! library mends a request or an answer on the way.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -426,7 +426,8 @@ mod tests {
     fn lengths_chunks_and_closing_are_read() {
         let target = serve(vec![
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
-            "HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\nA: 1\r\na: 2\r\n\r\n2\r\nde\r\n1;x=y\r\nf\r\n0\r\nT: 1\r\n\r\n",
+            "HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\nA: 1\r\na: 2\r\n\r\n\
+             2\r\nde\r\n1;x=y\r\nf\r\n0\r\nT: 1\r\n\r\n",
             "HTTP/1.1 200 OK\r\n\r\ntail",
         ]);
         let mut client = Client::new(target, None, Duration::from_secs(5));

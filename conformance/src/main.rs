@@ -1,5 +1,6 @@
-//! `wsman-conform`: a black-box conformance suite for any WS-Management endpoint. Cases are data (`cases/*.toml`), rules too
-//! (`rules/*.toml`, in our own words). The crate shares no code with any server, so that it cannot share a server's mistakes.
+//! `wsman-conform`: a black-box conformance suite for any WS-Management endpoint. Cases are data (`cases/*.toml`),
+//! rules too (`rules/*.toml`, in our own words). The crate shares no code with any server, so that it cannot share
+//! a server's mistakes.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's report goes to the terminal")]
 

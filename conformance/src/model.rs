@@ -1,5 +1,5 @@
-//! The shapes of the data files: rules and cases, as their TOML spells them. Unknown keys are errors, so that a misspelt
-//! expectation cannot pass silently.
+//! The shapes of the data files: rules and cases, as their TOML spells them. Unknown keys are errors, so that a
+//! misspelt expectation cannot pass silently.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! The language of assertions: the part of XPath 1.0 that cases need, plus `qname()` for QNames in content, `matches()` for
-//! regular expressions and `markup()` for the source of an element. Prefixes are fixed (see [`namespace`]), whatever the
-//! document calls them.
+//! The language of assertions: the part of XPath 1.0 that cases need, plus `qname()` for QNames in content,
+//! `matches()` for regular expressions and `markup()` for the source of an element. Prefixes are fixed (see
+//! [`namespace`]), whatever the document calls them.
 
 use std::collections::BTreeMap;
 

@@ -71,7 +71,8 @@ impl Run {
         let errors = self.count(Verdict::Error);
         let skipped = self.count(Verdict::NotRun) + self.count(Verdict::Unsupported);
         let mut out = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"wsman-conform\" tests=\"{}\" failures=\"{failures}\" \
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <testsuite name=\"wsman-conform\" tests=\"{}\" failures=\"{failures}\" \
              errors=\"{errors}\" skipped=\"{skipped}\">\n",
             self.results.len()
         );

@@ -1,5 +1,5 @@
-//! Standing checks: what must hold of every answer, whichever case caused it. Each is reported as a case of its own, named by
-//! its rule and `.all`.
+//! Standing checks: what must hold of every answer, whichever case caused it. Each is reported as a case of its
+//! own, named by its rule and `.all`.
 
 use std::collections::BTreeSet;
 
@@ -220,7 +220,8 @@ fn fault_order(seen: &Seen<'_>) -> Option<String> {
     let good = is_true(
         seen.document,
         "count(//s:Fault/*[1][local-name()='Code']) = 1 and count(//s:Fault/*[2][local-name()='Reason']) = 1 \
-         and (count(//s:Fault/*) = 2 or count(//s:Fault/*[3][local-name()='Node' or local-name()='Detail' or local-name()='Role']) = 1)",
+         and (count(//s:Fault/*) = 2 \
+         or count(//s:Fault/*[3][local-name()='Node' or local-name()='Detail' or local-name()='Role']) = 1)",
     );
     unless(good, || fault.to_string())
 }
@@ -307,7 +308,8 @@ mod tests {
 
     fn envelope(header: &str, body: &str) -> Vec<u8> {
         format!(
-            "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope' xmlns:a='http://schemas.xmlsoap.org/ws/2004/08/addressing'>\
+            "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope' \
+             xmlns:a='http://schemas.xmlsoap.org/ws/2004/08/addressing'>\
              <s:Header>{header}</s:Header><s:Body>{body}</s:Body></s:Envelope>"
         )
         .into_bytes()
@@ -333,7 +335,8 @@ mod tests {
     fn wrong_answers_are_found() {
         let header = "<a:Action>urn:other</a:Action><a:RelatesTo>1</a:RelatesTo><a:To>urn:elsewhere</a:To>";
         assert_eq!(failed(200, header, ""), ["ADR-04.all", "ADR-09.all", "ADR-20.all"]);
-        let fault = "<s:Fault><s:Reason/><s:Code><s:Value>s:Sender</s:Value><s:Subcode><s:Value>q:X</s:Value></s:Subcode></s:Code></s:Fault>";
+        let fault = "<s:Fault><s:Reason/><s:Code><s:Value>s:Sender</s:Value>\
+            <s:Subcode><s:Value>q:X</s:Value></s:Subcode></s:Code></s:Fault>";
         let header = "<a:Action>urn:f</a:Action><a:RelatesTo>0</a:RelatesTo>";
         let found = failed(200, header, fault);
         assert_eq!(found, ["ENV-17.all", "FLT-01.all", "FLT-02.all", "FLT-05.all", "HTTP-04.all"]);

@@ -1,5 +1,5 @@
-//! The suite's own reader of XML: a small owned tree with namespaces resolved. It shares nothing with any server, so that a
-//! server's misreading cannot hide itself here.
+//! The suite's own reader of XML: a small owned tree with namespaces resolved. It shares nothing with any server,
+//! so that a server's misreading cannot hide itself here.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -107,8 +107,8 @@ impl Document {
         markup.get(open..close).unwrap_or("")
     }
 
-    /// Resolves a QName in content (`w:InvalidSelectors`) with the prefixes in scope at the element. Without a prefix, the
-    /// default namespace applies.
+    /// Resolves a QName in content (`w:InvalidSelectors`) with the prefixes in scope at the element. Without a prefix,
+    /// the default namespace applies.
     pub(crate) fn resolve(&self, index: usize, qname: &str) -> Option<Name> {
         let (prefix, local) = qname.trim().split_once(':').unwrap_or(("", qname.trim()));
         let scope = &self.nodes.get(index)?.scope;
