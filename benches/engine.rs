@@ -1,12 +1,17 @@
-//! Measures the block engine in this process, in memory, so that no disk limits it.
+//! Measures the parts behind the protocol in this process.
 //!
-//! `cargo bench --bench engine` prints, for one core: the rate of the hash, of a compare of two disks and of the
-//! verification octet for octet, and what a compare and copy sends over a link against what really differs.
+//! `cargo bench --bench engine` prints, for one core and in memory, so that no disk limits it: the rate of the hash, of
+//! a compare of two disks and of the verification octet for octet, and what a compare and copy sends over a link
+//! against what really differs. Then how many durable transactions the store takes on the disk of the build.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints what it measured")]
 
+#[path = "engine/store.rs"]
+mod store;
+
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,6 +21,7 @@ use failbackd::blocks::{
     first_difference,
 };
 use serde_json::json;
+use store::Commits;
 
 /// What goes wrong in a bench ends it, with its text.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -82,15 +88,19 @@ fn measure(options: &Options) -> Result<(), Failure> {
         wire("every 4th grain differs", &disk, &mut random, GRAIN_OCTETS, 4)?,
         wire("every 1000th grain differs", &disk, &mut random, GRAIN_OCTETS, 1000)?,
     ];
+    let mut commits = Vec::new();
+    for in_flight in [1, 64, 256] {
+        commits.push(store::commits(Path::new(env!("CARGO_TARGET_TMPDIR")), in_flight, length)?);
+    }
     if options.json {
-        println!("{}", as_json(options.seed, &rates, &wires));
+        println!("{}", as_json(options.seed, &rates, &wires, &commits));
     } else {
-        print_tables(options.seed, &rates, &wires);
+        print_tables(options.seed, &rates, &wires, &commits);
     }
     Ok(())
 }
 
-fn print_tables(seed: u64, rates: &[(&str, f64)], wires: &[Wire]) {
+fn print_tables(seed: u64, rates: &[(&str, f64)], wires: &[Wire], commits: &[Commits]) {
     println!("Seed {seed}.\n\n| one core | GB/s |\n|---|--:|");
     for (name, rate) in rates {
         println!("| {name} | {rate:.2} |");
@@ -98,6 +108,10 @@ fn print_tables(seed: u64, rates: &[(&str, f64)], wires: &[Wire]) {
     println!("\n| pattern | octets that differ | octets sent | ratio |\n|---|--:|--:|--:|");
     for wire in wires {
         println!("| {} | {} | {} | {:.4} |", wire.pattern, wire.differing_octets, wire.sent_octets, wire.ratio);
+    }
+    println!("\n| store, commits in flight | durable commits/s | p50 ms | p99 ms |\n|--:|--:|--:|--:|");
+    for Commits { in_flight, per_second, p50_ms, p99_ms } in commits {
+        println!("| {in_flight} | {per_second:.0} | {p50_ms:.2} | {p99_ms:.2} |");
     }
     println!();
     if let Some((name, rate)) = rates.first() {
@@ -110,7 +124,7 @@ fn print_tables(seed: u64, rates: &[(&str, f64)], wires: &[Wire]) {
     }
 }
 
-fn as_json(seed: u64, rates: &[(&str, f64)], wires: &[Wire]) -> serde_json::Value {
+fn as_json(seed: u64, rates: &[(&str, f64)], wires: &[Wire], commits: &[Commits]) -> serde_json::Value {
     let rates: Vec<_> = rates.iter().map(|(name, rate)| json!({ "name": name, "gb_per_second": rate })).collect();
     let wires: Vec<_> = wires
         .iter()
@@ -121,7 +135,16 @@ fn as_json(seed: u64, rates: &[(&str, f64)], wires: &[Wire]) -> serde_json::Valu
             })
         })
         .collect();
-    json!({ "seed": seed, "rates": rates, "wire": wires })
+    let commits: Vec<_> = commits
+        .iter()
+        .map(|commits| {
+            json!({
+                "in_flight": commits.in_flight, "per_second": commits.per_second, "p50_ms": commits.p50_ms,
+                "p99_ms": commits.p99_ms,
+            })
+        })
+        .collect();
+    json!({ "seed": seed, "rates": rates, "wire": wires, "commits": commits })
 }
 
 /// Repeats `work` on `octets` until `length` has passed; answers GB/s (10⁹ octets).

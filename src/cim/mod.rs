@@ -5,6 +5,7 @@
 //! class below, so what is resolved against a base class also reads instances of its subclasses.
 
 pub mod datetime;
+pub mod embedded;
 pub mod enumeration;
 pub mod instance;
 pub mod mof;
@@ -16,6 +17,7 @@ pub mod value;
 pub mod wql;
 
 pub use datetime::CimDatetime;
+pub use embedded::{EmbeddedError, EmbeddedErrorKind, EmbeddedInstance, parse_embedded, write_cim_xml};
 pub use instance::CimInstance;
 pub use mof::MofError;
 pub use path::{ObjectPath, PathError};

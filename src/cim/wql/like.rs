@@ -20,24 +20,24 @@ impl Pattern {
     pub(super) fn new(text: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = text;
+        // Once a bracket has no end, none after it has one: this keeps the search from being repeated.
+        let mut sets_end = true;
         while let Some(c) = rest.chars().next() {
-            let after = rest.strip_prefix(c).unwrap_or_default();
-            rest = match (c, set(after)) {
-                ('[', Some((piece, after_set))) => {
+            rest = rest.strip_prefix(c).unwrap_or_default();
+            if c == '[' && sets_end {
+                if let Some((piece, after_set)) = set(rest) {
                     pieces.push(piece);
-                    after_set
+                    rest = after_set;
+                    continue;
                 }
-                _ => {
-                    let repeated = c == '%' && pieces.last() == Some(&Piece::Many);
-                    match c {
-                        '%' if repeated => {}
-                        '%' => pieces.push(Piece::Many),
-                        '_' => pieces.push(Piece::One),
-                        _ => pieces.push(Piece::Char(folded(c))),
-                    }
-                    after
-                }
-            };
+                sets_end = false;
+            }
+            match c {
+                '%' if pieces.last() == Some(&Piece::Many) => {}
+                '%' => pieces.push(Piece::Many),
+                '_' => pieces.push(Piece::One),
+                _ => pieces.push(Piece::Char(folded(c))),
+            }
         }
         Pattern { pieces }
     }
@@ -101,15 +101,12 @@ fn set(text: &str) -> Option<(Piece, &str)> {
     let mut ranges = Vec::new();
     let mut left = members.as_slice();
     while let Some((first, after)) = left.split_first() {
-        match after {
-            ['-' | '=', last, beyond @ ..] => {
-                ranges.push((*first, *last));
-                left = beyond;
-            }
-            _ => {
-                ranges.push((*first, *first));
-                left = after;
-            }
+        if let ['-' | '=', last, beyond @ ..] = after {
+            ranges.push((*first, *last));
+            left = beyond;
+        } else {
+            ranges.push((*first, *first));
+            left = after;
         }
     }
     Some((Piece::Set { negated, ranges }, rest))

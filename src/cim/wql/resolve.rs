@@ -133,12 +133,11 @@ impl<'s> Resolver<'s> {
             ("__THIS", Subject::This),
         ];
         let found = system.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name.text));
-        let (subject, property) = match found {
-            Some((_, subject)) => (*subject, None),
-            None => {
-                let (slot, property) = self.property(name)?;
-                (Subject::Slot(slot), Some(property))
-            }
+        let (subject, property) = if let Some((_, subject)) = found {
+            (*subject, None)
+        } else {
+            let (slot, property) = self.property(name)?;
+            (Subject::Slot(slot), Some(property))
         };
         let test = match &term.test {
             parse::Test::IsNull => Test::IsNull,
