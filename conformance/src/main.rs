@@ -2,8 +2,6 @@
 //! rules too (`rules/*.toml`, in our own words). The crate shares no code with any server, so that it cannot share
 //! a server's mistakes.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's report goes to the terminal")]
-
 mod catalog;
 mod check;
 mod envelope;
@@ -22,6 +20,7 @@ mod watch;
 mod xml;
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -114,11 +113,16 @@ impl From<LevelArgument> for Level {
     }
 }
 
+/// Prints a line. A reader that has gone away (`| head`) is no error.
+fn say(line: &str) {
+    _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn main() -> ExitCode {
     match work(&Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("wsman-conform: {error}");
+            _ = writeln!(std::io::stderr(), "wsman-conform: {error}");
             ExitCode::from(2)
         }
     }
@@ -150,12 +154,12 @@ fn work(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let is_shown = arguments.explain.is_none();
     if is_shown && !arguments.quiet {
-        println!("Target {} (seed {seed})", target.url());
-        fixtures.notes.iter().for_each(|note| println!("  {note}"));
+        say(&format!("Target {} (seed {seed})", target.url()));
+        fixtures.notes.iter().for_each(|note| say(&format!("  {note}")));
     }
     let tell = |result: &verdict::CaseResult| {
         if is_shown && !(arguments.quiet && result.verdict == verdict::Verdict::Pass) {
-            println!("{}", report::line(result));
+            say(&report::line(result));
         }
     };
     let mut results = Vec::new();
@@ -192,7 +196,7 @@ fn finish(arguments: &Arguments, run: &Run) -> Result<ExitCode, String> {
     if let Some(path) = &arguments.junit {
         write(path, run.junit())?;
     }
-    println!("{}", run.summary());
+    say(&run.summary());
     Ok(if run.is_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -200,16 +204,16 @@ fn list_rules(catalog: &Catalog) {
     for rule in &catalog.rules {
         let cases = catalog.cases.iter().filter(|case| case.rules.contains(&rule.id)).count();
         let standing = if watch::rules().any(|id| id == rule.id) { " + every answer" } else { "" };
-        println!("{:<8} {:<6} {cases} cases{standing}  {}", rule.id, rule.level.word(), rule.text);
+        say(&format!("{:<8} {:<6} {cases} cases{standing}  {}", rule.id, rule.level.word(), rule.text));
     }
 }
 
 fn dry_run(catalog: &Catalog, selection: &Selection, fixtures: &fixture::Fixtures, permissions: &Permissions) {
-    fixtures.notes.iter().for_each(|note| println!("  {note}"));
+    fixtures.notes.iter().for_each(|note| say(&format!("  {note}")));
     for case in catalog.cases.iter().filter(|case| selection.takes(&case.id, &case.rules, case.level)) {
         match run::missing(case, fixtures, permissions) {
-            None => println!("would run   {:<10} {}", case.id, case.title),
-            Some(why) => println!("not-run     {:<10} {} ({why})", case.id, case.title),
+            None => say(&format!("would run   {:<10} {}", case.id, case.title)),
+            Some(why) => say(&format!("not-run     {:<10} {} ({why})", case.id, case.title)),
         }
     }
 }
@@ -225,11 +229,17 @@ fn explain(catalog: &Catalog, id: &str, results: &[verdict::CaseResult]) -> Resu
             .iter()
             .find(|rule| rule.id.eq_ignore_ascii_case(id))
             .ok_or_else(|| format!("there is no case or rule {id:?}"))?;
-        println!("Rule {} [{}, {}]: {}\nChecked on every answer.", rule.id, rule.level.word(), rule.source, rule.text);
+        say(&format!(
+            "Rule {} [{}, {}]: {}\nChecked on every answer.",
+            rule.id,
+            rule.level.word(),
+            rule.source,
+            rule.text
+        ));
     }
     for case in cases {
         let result = results.iter().find(|result| result.id == case.id);
-        println!("{}", report::explain(catalog, case, result));
+        say(&report::explain(catalog, case, result));
     }
     Ok(ExitCode::SUCCESS)
 }
