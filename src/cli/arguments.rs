@@ -107,7 +107,8 @@ mod tests {
     fn a_class_becomes_a_resource_uri_and_a_uri_stays() {
         let (uri, selectors) = parse_resource("Msvm_X?Name=a%26b&K=1", NAMESPACE).unwrap();
         assert_eq!(uri, "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/Msvm_X");
-        let texts: Vec<_> = selectors.0.iter().map(|selector| (selector.name.as_str(), selector.value.clone())).collect();
+        let texts: Vec<_> =
+            selectors.0.iter().map(|selector| (selector.name.as_str(), selector.value.clone())).collect();
         let text = |value: &str| SelectorValue::Text(value.to_owned());
         assert_eq!(texts, [("Name", text("a&b")), ("K", text("1"))]);
         assert_eq!(parse_resource("http://x/y", NAMESPACE).unwrap().0, "http://x/y");

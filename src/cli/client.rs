@@ -253,7 +253,7 @@ impl Common {
             credentials,
             trust: self.trust()?,
             timeout: Duration::from_secs(self.timeout),
-            ids: super::random_id,
+            ids: crate::server::random_id,
         };
         let mut client = Client::new(self.target.clone(), &settings)?;
         if self.xml {
@@ -322,7 +322,10 @@ fn item_json(item: &Item) -> serde_json::Value {
 
 /// The columns that tell most about the classes of a replica host.
 const COLUMNS: [(&str, &[&str]); 5] = [
-    ("Msvm_ComputerSystem", &["ElementName", "Name", "EnabledState", "ReplicationState", "ReplicationHealth", "ReplicationMode"]),
+    (
+        "Msvm_ComputerSystem",
+        &["ElementName", "Name", "EnabledState", "ReplicationState", "ReplicationHealth", "ReplicationMode"],
+    ),
     ("Msvm_ConcreteJob", &["InstanceID", "ElementName", "JobState", "PercentComplete", "ErrorCode", "JobStatus"]),
     ("Msvm_ReplicationRelationship", &["InstanceID", "ReplicationState", "ReplicationHealth", "ReplicationMode"]),
     ("Msvm_VirtualSystemSettingData", &["InstanceID", "ElementName", "VirtualSystemType", "CreationTime"]),
@@ -332,8 +335,10 @@ const COLUMNS: [(&str, &[&str]); 5] = [
 const COLUMNS_MAX: usize = 6;
 
 fn items_text(items: &[Item], wanted: &[String]) -> String {
-    let objects: Vec<&Instance> =
-        items.iter().filter_map(|item| if let Item::Object(instance, _) = item { Some(instance) } else { None }).collect();
+    let objects: Vec<&Instance> = items
+        .iter()
+        .filter_map(|item| if let Item::Object(instance, _) = item { Some(instance) } else { None })
+        .collect();
     if objects.len() < items.len() {
         let lines: Vec<String> = items
             .iter()
@@ -345,10 +350,8 @@ fn items_text(items: &[Item], wanted: &[String]) -> String {
     let Some(first) = objects.first() else { return "nothing found".to_owned() };
     let columns = columns_of(first, wanted);
     if columns.is_empty() {
-        let blocks: Vec<String> = objects
-            .iter()
-            .map(|instance| format!("{}\n{}", instance.class, print::instance_text(instance)))
-            .collect();
+        let blocks: Vec<String> =
+            objects.iter().map(|instance| format!("{}\n{}", instance.class, print::instance_text(instance))).collect();
         return blocks.join("\n\n");
     }
     let rows: Vec<Vec<String>> = objects

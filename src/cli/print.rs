@@ -91,8 +91,7 @@ pub(crate) fn reference_text(reference: &crate::soap::EndpointReference) -> Stri
 
 /// An instance as name and value under each other; null properties last, in one line.
 pub(crate) fn instance_text(instance: &Instance) -> String {
-    let (null, set): (Vec<_>, Vec<_>) =
-        instance.properties.iter().partition(|(_, value)| matches!(value, Value::Null));
+    let (null, set): (Vec<_>, Vec<_>) = instance.properties.iter().partition(|(_, value)| matches!(value, Value::Null));
     let mut rows: Vec<(String, String)> =
         set.into_iter().map(|(name, value)| (name.clone(), value_text(value))).collect();
     if !null.is_empty() {

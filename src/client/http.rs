@@ -58,7 +58,9 @@ impl Connection {
         let seconds = self.timeout.as_secs();
         // Out of time, the connection is dropped with the exchange: a late answer cannot be taken for the next one's.
         let target = self.target.label();
-        tokio::time::timeout(self.timeout, self.exchange(envelope)).await.map_err(|_| ClientError::TimedOut { target, seconds })?
+        tokio::time::timeout(self.timeout, self.exchange(envelope))
+            .await
+            .map_err(|_| ClientError::TimedOut { target, seconds })?
     }
 
     async fn exchange(&mut self, envelope: Vec<u8>) -> Result<HttpAnswer, ClientError> {

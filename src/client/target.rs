@@ -35,7 +35,9 @@ impl Target {
     /// Host and port for messages and the `Host` header.
     pub(crate) fn authority(&self) -> String {
         match &self.route {
-            Route::Http { host, port } | Route::Https { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Route::Http { host, port } | Route::Https { host, port } if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
             Route::Http { host, port } | Route::Https { host, port } => format!("{host}:{port}"),
             Route::Unix(_) => "localhost".to_owned(),
         }

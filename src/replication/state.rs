@@ -86,6 +86,8 @@ pub enum VmEvent {
     FailoverReverted,
     /// ReverseReplicationRelationship.
     ReplicationReversed,
+    /// The peer could not be started again after a revert.
+    PeerNotResumed,
     /// The peer's copy was started in a failover: told by the administrator, since the peer decides it.
     PeerTookOver,
     /// RequestReplicationStateChange.
@@ -168,6 +170,7 @@ pub fn apply(now: Standing, event: VmEvent) -> Result<Standing, InvalidState> {
         VmEvent::FailoverCommitted => failover_committed(now),
         VmEvent::FailoverReverted => failover_reverted(now),
         VmEvent::ReplicationReversed => replication_reversed(now),
+        VmEvent::PeerNotResumed => Ok(Standing { health: ReplicationHealth::CRITICAL, ..now }),
         VmEvent::PeerTookOver => peer_took_over(now),
         VmEvent::StateRequested(state) => state_requested(now, state),
         VmEvent::PowerRequested(enabled) => power_requested(now, enabled),
@@ -385,6 +388,7 @@ mod tests {
             VmEvent::FailoverCommitted,
             VmEvent::FailoverReverted,
             VmEvent::ReplicationReversed,
+            VmEvent::PeerNotResumed,
             VmEvent::PeerTookOver,
         ];
         events.extend((0..=22).map(|state| VmEvent::StateRequested(ReplicationState(state))));

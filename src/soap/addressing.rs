@@ -1,6 +1,6 @@
 //! Endpoint references of WS-Addressing 2004/08, and the two sets that WS-Management puts into them and into headers.
 
-use super::envelope::trimmed;
+use super::envelope::{clipped, trimmed};
 use crate::xml::{Element, Writer, name};
 use std::fmt;
 
@@ -85,7 +85,7 @@ pub enum SelectorError {
 impl fmt::Display for SelectorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Duplicate(name) => write!(f, "the selector {name:?} is given twice"),
+            Self::Duplicate(name) => write!(f, "the selector {:?} is given twice", clipped(name)),
             Self::TooMany(max) => write!(f, "there are more than {max} of them in one set"),
             Self::Malformed(what) => f.write_str(what),
         }
@@ -116,7 +116,8 @@ impl SelectorSet {
                     SelectorValue::Reference(Box::new(nested))
                 }
                 _ => {
-                    let what = format!("the selector {name:?} holds neither text nor one endpoint reference");
+                    let what =
+                        format!("the selector {:?} holds neither text nor one endpoint reference", clipped(&name));
                     return Err(SelectorError::Malformed(what));
                 }
             };

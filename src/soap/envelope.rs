@@ -16,6 +16,11 @@ pub struct Envelope<'d> {
     pub stray: Vec<Element<'d>>,
 }
 
+/// Headers that a fault names.
+const NAMED_MAX: usize = 8;
+/// Octets of a namespace that a fault repeats.
+const NAMESPACE_OCTETS_MAX: usize = 2_048;
+
 const WHITE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// The text of an element without white space around it. //= ENV-06
@@ -24,6 +29,12 @@ pub fn trimmed(element: Element<'_>) -> Cow<'_, str> {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(WHITE)),
         Cow::Owned(text) => Cow::Owned(text.trim_matches(WHITE).to_owned()),
     }
+}
+
+/// The beginning of a text received, short enough to be repeated in a fault. //= FLT-09
+pub fn clipped(text: &str) -> &str {
+    const CHARACTERS_MAX: usize = 200;
+    text.char_indices().nth(CHARACTERS_MAX).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// Whether a header block says `s:mustUnderstand` for the node that we are. An unqualified `mustUnderstand`, as five
@@ -100,15 +111,17 @@ impl<'d> Envelope<'d> {
         self.body.children().next()
     }
 
-    /// Refuse mandatory header blocks that are not known; all of them are named at once. //= ADR-15
+    /// Refuse mandatory header blocks that are not known. The first few are named, and none with a namespace beyond
+    /// the length of a URI: a fault must not grow with what a sender can repeat. //= ADR-15
     pub fn check_understood(&self, known: impl Fn(&str, &str) -> bool) -> Result<(), Box<Fault>> {
-        let unknown: Vec<(String, String)> = self
-            .headers
-            .iter()
-            .filter(|block| !known(block.namespace(), block.local()) && is_mandatory(**block))
-            .map(|block| (block.namespace().to_owned(), block.local().to_owned()))
-            .collect();
-        if unknown.is_empty() { Ok(()) } else { Err(Box::new(Fault::must_understand(unknown))) }
+        let unknown = self.headers.iter().filter(|b| !known(b.namespace(), b.local()) && is_mandatory(**b));
+        let mut unknown = unknown.peekable();
+        if unknown.peek().is_none() {
+            return Ok(());
+        }
+        let named = unknown.take(NAMED_MAX).filter(|block| block.namespace().len() <= NAMESPACE_OCTETS_MAX);
+        let named = named.map(|block| (block.namespace().to_owned(), block.local().to_owned())).collect();
+        Err(Box::new(Fault::must_understand(named)))
     }
 }
 

@@ -13,5 +13,5 @@ pub use addressing::{
     ANONYMOUS, EndpointReference, OptionSet, Selector, SelectorError, SelectorSet, SelectorValue, WsOption,
     is_anonymous,
 };
-pub use envelope::{Envelope, is_mandatory, trimmed};
+pub use envelope::{Envelope, clipped, is_mandatory, trimmed};
 pub use fault::{DetailItem, Fault, FaultCode, Subcode, fault_action};

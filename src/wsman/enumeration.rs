@@ -2,7 +2,7 @@
 
 use super::duration::{DurationError, format_duration, parse_duration};
 use super::{fault, uri};
-use crate::soap::{Envelope, Fault, is_anonymous, trimmed};
+use crate::soap::{Envelope, Fault, clipped, is_anonymous, trimmed};
 use crate::xml::{Element, Writer, name};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -156,7 +156,7 @@ fn positive(element: Element<'_>) -> Decoded<u32> {
     match digits.parse().unwrap_or(u32::MAX) {
         number if is_number && number > 0 => Ok(number),
         _ => {
-            let what = format!("{} is {text:?}, not a positive number", element.local());
+            let what = format!("{} is {:?}, not a positive number", element.local(), clipped(&text));
             Err(Box::new(fault::schema_validation_error(what)))
         }
     }
@@ -168,7 +168,7 @@ fn mode(text: &str) -> Decoded<EnumerationMode> {
         "EnumerateObjectAndEPR" => Ok(EnumerationMode::ObjectAndEpr),
         "EnumerateObject" => Ok(EnumerationMode::Object),
         other => {
-            let what = format!("the enumeration mode {other:?} is not offered");
+            let what = format!("the enumeration mode {:?} is not offered", clipped(other));
             Err(Box::new(fault::unsupported_feature_enumeration_mode(what)))
         }
     }
@@ -180,7 +180,7 @@ fn polymorphism(text: &str) -> Decoded<PolymorphismMode> {
         "ExcludeSubClassProperties" => Ok(PolymorphismMode::ExcludeSubClassProperties),
         "None" => Ok(PolymorphismMode::None),
         other => {
-            let what = format!("the polymorphism mode {other:?} is not offered");
+            let what = format!("the polymorphism mode {:?} is not offered", clipped(other));
             Err(Box::new(fault::polymorphism_mode_not_supported(what)))
         }
     }
@@ -207,13 +207,14 @@ fn filter(element: Element<'_>) -> Decoded<Filter<'_>> {
 
 /// How long a context should live. Only durations are taken, and only ones that end in the future. //= ENU-05
 fn expires(text: &str) -> Decoded<Duration> {
+    let shown = clipped(text);
     match parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         Err(DurationError::Malformed) if text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('T') => {
-            let what = format!("the expiration {text:?} is a point in time; only durations are taken");
+            let what = format!("the expiration {shown:?} is a point in time; only durations are taken");
             Err(Box::new(fault::unsupported_expiration_type(what)))
         }
-        _ => Err(Box::new(fault::invalid_expiration_time(format!("the expiration {text:?} is not a time to come")))),
+        _ => Err(Box::new(fault::invalid_expiration_time(format!("the expiration {shown:?} is not a time to come")))),
     }
 }
 

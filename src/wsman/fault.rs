@@ -4,7 +4,7 @@
 //! subcode, action, detail URI and the number that clients act on. `faults.csv` holds the same table as data; a test
 //! compares the two row by row.
 
-use crate::soap::{DetailItem, Fault, FaultCode, Subcode, fault_action};
+use crate::soap::{DetailItem, Fault, FaultCode, Subcode, clipped, fault_action};
 use crate::xml::{XmlError, name};
 use std::borrow::Cow;
 
@@ -293,22 +293,27 @@ pub fn must_understand(headers: Vec<(String, String)>) -> Fault {
 
 /// `wsa:ActionNotSupported` that names the action, in its text and in its detail. //= ADR-13
 pub fn unsupported_action(action: &str) -> Fault {
-    named_action(action_not_supported(format!("the action {action:?} is not supported here")), action)
+    named_action(action_not_supported(format!("the action {:?} is not supported here", clipped(action))), action)
 }
 
 /// `wsa:ActionNotSupported` with ActionMismatch: the action is known, but not for this resource.
 pub fn mismatched_action(action: &str, resource_uri: &str) -> Fault {
-    let reason = format!("the action {action:?} does not apply to the resource {resource_uri:?}");
+    let reason = format!("the action {:?} does not apply to the resource {:?}", clipped(action), clipped(resource_uri));
     named_action(action_mismatch(reason), action)
 }
 
 fn named_action(fault: Fault, action: &str) -> Fault {
-    fault.with_item(DetailItem { prefix: "a", namespace: name::ADDRESSING, local: "Action", text: action.to_owned() })
+    fault.with_item(DetailItem {
+        prefix: "a",
+        namespace: name::ADDRESSING,
+        local: "Action",
+        text: clipped(action).to_owned(),
+    })
 }
 
 /// `wsen:FilterDialectRequestedUnavailable` that lists what is offered. //= ENU-07
 pub fn unknown_filter_dialect(dialect: &str, offered: &[&str]) -> Fault {
-    let fault = filter_dialect_unavailable(format!("the filter dialect {dialect:?} is not offered"));
+    let fault = filter_dialect_unavailable(format!("the filter dialect {:?} is not offered", clipped(dialect)));
     offered.iter().fold(fault, |fault, uri| {
         let text = (*uri).to_owned();
         fault.with_item(DetailItem { prefix: "n", namespace: name::ENUMERATION, local: "SupportedDialect", text })

@@ -2,13 +2,18 @@
 
 use super::duration::{DurationError, parse_duration};
 use super::fault;
-use crate::soap::{Envelope, Fault, OptionSet, SelectorError, SelectorSet, is_anonymous, is_mandatory, trimmed};
+use crate::soap::{
+    Envelope, Fault, OptionSet, SelectorError, SelectorSet, clipped, is_anonymous, is_mandatory, trimmed,
+};
 use crate::xml::{Element, name};
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// The least MaxEnvelopeSize that may be asked for (DSP0226 R6.2-4). //= CTL-10
 const ENVELOPE_OCTETS_MIN: u32 = 8_192;
+/// Reference parameters of ReplyTo or FaultTo that an answer repeats, in number and in octets.
+const REPEATED_MAX: usize = 32;
+const REPEATED_OCTETS_MAX: usize = 32_768;
 /// Characters of a URI (DSP0226 R13.1). //= ENV-21
 const URI_CHARACTERS_MAX: usize = 2_048;
 
@@ -67,6 +72,8 @@ pub(super) struct Headers<'d> {
     data_locale: Option<Element<'d>>,
     /// The first block that came twice.
     duplicate: Option<Element<'d>>,
+    /// The reference parameters of ReplyTo or FaultTo are more than an answer repeats.
+    too_much_to_repeat: bool,
 }
 
 impl<'d> Headers<'d> {
@@ -91,10 +98,20 @@ impl<'d> Headers<'d> {
             }
         }
         correlation.relates_to = headers.message_id.map(trimmed).filter(|id| !id.is_empty());
-        correlation.reply_parameters = headers.reply_to.map(reference_parameters).unwrap_or_default();
-        correlation.fault_parameters = headers.fault_to.map(reference_parameters);
+        correlation.reply_parameters = headers.repeated(headers.reply_to).unwrap_or_default();
+        correlation.fault_parameters = headers.repeated(headers.fault_to);
         correlation.locale = headers.locale.and_then(|locale| locale.attribute(name::XML, "lang"));
         (headers, correlation)
+    }
+
+    /// The reference parameters of an endpoint, all or, when they are too many, none.
+    fn repeated(&mut self, endpoint: Option<Element<'d>>) -> Option<Vec<Element<'d>>> {
+        let parameters = reference_parameters(endpoint?);
+        if fits(&parameters) {
+            return Some(parameters);
+        }
+        self.too_much_to_repeat = true;
+        Some(Vec::new())
     }
 
     fn slot(&mut self, block: Element<'d>) -> Option<&mut Option<Element<'d>>> {
@@ -123,6 +140,10 @@ impl<'d> Headers<'d> {
             let what = format!("the header {} is given twice", block.local());
             return Err(Box::new(fault::invalid_message_information_header(what)));
         }
+        if self.too_much_to_repeat {
+            let what = "there are more reference parameters than an answer can repeat";
+            return Err(Box::new(fault::invalid_message_information_header(what)));
+        }
         let required = [
             (self.action, "wsa:Action"),
             (self.to, "wsa:To"),
@@ -143,7 +164,7 @@ impl<'d> Headers<'d> {
                 return Err(Box::new(fault::invalid_message_information_header(what)));
             };
             if !is_anonymous(&address) {
-                let what = format!("{name} may only be the anonymous address, not {address:?}");
+                let what = format!("{name} may only be the anonymous address, not {:?}", clipped(&address));
                 return Err(Box::new(fault::unsupported_feature_addressing_mode(what)));
             }
         }
@@ -175,11 +196,11 @@ impl<'d> Headers<'d> {
             return Err(Box::new(fault::unsupported_feature_fragment_level_access(what)));
         }
         if let Some(lang) = foreign_language(self.locale) {
-            let what = format!("answers are in English; the locale {lang:?} cannot be obeyed");
+            let what = format!("answers are in English; the locale {:?} cannot be obeyed", clipped(&lang));
             return Err(Box::new(fault::unsupported_feature_locale(what)));
         }
         if let Some(lang) = foreign_language(self.data_locale) {
-            let what = format!("data is in English; the locale {lang:?} cannot be obeyed");
+            let what = format!("data is in English; the locale {:?} cannot be obeyed", clipped(&lang));
             return Err(Box::new(fault::unsupported_feature_data_locale(what)));
         }
         Ok(())
@@ -191,7 +212,7 @@ impl<'d> Headers<'d> {
             return Ok(None);
         };
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-            let what = format!("MaxEnvelopeSize is {text:?}, not a number of octets");
+            let what = format!("MaxEnvelopeSize is {:?}, not a number of octets", clipped(&text));
             return Err(Box::new(fault::invalid_message_information_header(what)));
         }
         // The only error left is a number too large, and those are obeyed anyhow.
@@ -209,7 +230,10 @@ impl<'d> Headers<'d> {
             return Ok(None);
         };
         let bad = |error: DurationError| {
-            Box::new(fault::invalid_message_information_header(format!("OperationTimeout is {text:?}: {error}")))
+            Box::new(fault::invalid_message_information_header(format!(
+                "OperationTimeout is {:?}: {error}",
+                clipped(&text)
+            )))
         };
         parse_duration(&text).map(Some).map_err(bad)
     }
@@ -250,6 +274,16 @@ fn foreign_language(locale: Option<Element<'_>>) -> Option<String> {
     let lang = locale.attribute(name::XML, "lang").unwrap_or_default();
     let primary = lang.split('-').next().unwrap_or_default();
     (!primary.trim().eq_ignore_ascii_case("en")).then(|| lang.into_owned())
+}
+
+/// Whether an answer can repeat these blocks: each is written with every namespace in scope, so that a small request
+/// could ask for a very large answer.
+fn fits(parameters: &[Element<'_>]) -> bool {
+    let octets = |parameter: &Element<'_>| {
+        let declared: usize = parameter.declarations_in_scope().map(|(prefix, uri)| prefix.len() + uri.len()).sum();
+        parameter.markup().len() + declared
+    };
+    parameters.len() <= REPEATED_MAX && parameters.iter().map(octets).sum::<usize>() <= REPEATED_OCTETS_MAX
 }
 
 fn reference_parameters(endpoint: Element<'_>) -> Vec<Element<'_>> {

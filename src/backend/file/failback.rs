@@ -68,8 +68,17 @@ impl FileDriver {
         if let Some(newer) = before.as_ref().filter(|marker| marker.epoch > order.epoch) {
             return Err(stale(&vm, order, newer));
         }
-        let pairs = self.open_pairs(order, &vm)?;
         self.hold_home(order, &vm)?;
+        let claimed = self.mark_claimed(order, &vm, before);
+        if claimed.is_err() {
+            self.release(order);
+        }
+        claimed
+    }
+
+    /// The rest of the claim, under the locks.
+    fn mark_claimed(&self, order: &Order, vm: &VmDisks, before: Option<Marker>) -> Result<Plan, DriverError> {
+        let pairs = self.open_pairs(order, vm)?;
         let point = order.point.map(|point| point.0);
         let marker = match before {
             // This job comes back after a restart: what it has done is still done.
@@ -80,7 +89,7 @@ impl FileDriver {
             }
             _ => Marker { job: order.job.0, epoch: order.epoch, phase: Phase::Claimed, point, peer: Vec::new() },
         };
-        marker.save(&*self.disks, &vm)?;
+        marker.save(&*self.disks, vm)?;
         let octets_total = pairs.iter().map(|pair| pair.octets).sum();
         Ok(Plan { octets_total, disks: u32::try_from(pairs.len()).unwrap_or(u32::MAX) })
     }
@@ -242,10 +251,11 @@ impl FileDriver {
     /// Locks home's images for the job.
     fn hold_home(&self, order: &Order, vm: &VmDisks) -> Result<(), DriverError> {
         let mut active = lock(&self.active);
-        if active.get(&order.vm).is_some_and(|active| active.job == order.job) {
+        let complete = |active: &Active| active.job == order.job && active.home_locks.len() == vm.home.len();
+        if active.get(&order.vm).is_some_and(complete) {
             return Ok(());
         }
-        // A job that was replaced gives its locks up, or ours could not be had.
+        // A job that was replaced gives its locks up, or ours could not be had. So does ours when it got more disks.
         active.remove(&order.vm);
         let home_locks = self.lock_all(Copy::Home, &vm.home, LOCK_PATIENCE)?;
         let fresh = Active { job: order.job, home_locks, peer_locks: Vec::new(), last_round: None };
@@ -331,8 +341,16 @@ impl FileDriver {
         };
         let source = self.open(source_copy, &source_path, Access::Read)?;
         let home = self.open(Copy::Home, home_path, Access::Write)?;
-        let octets = source.length().map_err(|error| from_io(source_copy, &source_path, "measure", &error))?;
-        let home_octets = home.length().map_err(|error| from_io(Copy::Home, home_path, "measure", &error))?;
+        let stamp = source.stamp().map_err(|error| from_io(source_copy, &source_path, "look at", &error))?;
+        let home_stamp = home.stamp().map_err(|error| from_io(Copy::Home, home_path, "look at", &error))?;
+        let (octets, home_octets) = (stamp.octets, home_stamp.octets);
+        if (stamp.device, stamp.inode) == (home_stamp.device, home_stamp.inode) {
+            return Err(DriverError::new(
+                DriverErrorKind::NotPermitted,
+                format!("{} and {} are the same file", source_path.display(), home_path.display()),
+                "give home an image of its own (a hard link is not a copy), or correct the VM's disks in the inventory",
+            ));
+        }
         if home_octets > octets {
             // Cutting home would throw data away that nobody asked to lose.
             return Err(DriverError::new(
@@ -435,7 +453,7 @@ fn check_saved_hash(
         _ => Err(DriverError::new(
             DriverErrorKind::Mismatch,
             format!(
-                "{} has the SHA-256 {hash}, not the one saved when the recovery point was taken: its copy {} is damaged",
+                "{} has the SHA-256 {hash}, not the one saved with the recovery point: the point's copy {} is damaged",
                 pair.home_path.display(),
                 pair.source_path.display()
             ),

@@ -98,6 +98,9 @@ impl Disks for RealDisks {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
+        if access == Access::Create {
+            path.parent().map_or(Ok(()), sync_directory)?;
+        }
         Ok(Box::new(RealFile { file }))
     }
 
@@ -129,12 +132,10 @@ impl Disks for RealDisks {
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
+        let missing = path.ancestors().take_while(|above| !above.is_dir()).count();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        // Each new entry is durable once the directory that holds it is synced; the depth is small.
-        path.ancestors().skip(1).take(3).filter(|above| above.is_dir()).try_for_each(sync_directory)
+        // A new entry is durable once the directory that holds it is synced.
+        path.ancestors().skip(1).take(missing).try_for_each(sync_directory)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -250,7 +251,7 @@ impl Blocks for RealFile {
 
 /// What stands for a hole where the file system has none.
 fn write_zeros(file: &File, offset: u64, length: u64) -> io::Result<()> {
-    const ZEROS: [u8; 65_536] = [0; 65_536];
+    static ZEROS: [u8; 65_536] = [0; 65_536];
     let end = offset + length;
     let mut at = offset;
     while at < end {
@@ -327,10 +328,8 @@ mod tests {
             assert!(open(&base.join("real/image"), OFlags::RDONLY).is_ok());
             for path in ["alias/image", "real/link"] {
                 let error = open(&base.join(path), OFlags::RDONLY).unwrap_err();
-                assert!(
-                    matches!(error.raw_os_error(), Some(code) if [Errno::LOOP, Errno::NOTDIR].map(Errno::raw_os_error).contains(&code)),
-                    "{path}: {error}"
-                );
+                let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+                assert!(matches!(errno, Some(Errno::LOOP | Errno::NOTDIR)), "{path}: {error}");
             }
         }
     }

@@ -187,20 +187,20 @@ fn size_like(home: &[Image], peer: &[Image]) -> Result<(), DriverError> {
 
 fn lengths(images: &[Image]) -> Result<Vec<u64>, DriverError> {
     // Which side it is does not matter much here: the path says it.
-    let length = |(path, image): &Image| image.length().map_err(|error| from_io(Copy::Peer, path, "measure", &error));
-    images.iter().map(length).collect()
+    let measure = |(path, image): &Image| image.length().map_err(|error| from_io(Copy::Peer, path, "measure", &error));
+    images.iter().map(measure).collect()
 }
 
 fn stamps(copy: Copy, images: &[Image]) -> Result<Vec<Stamp>, DriverError> {
-    let stamp = |(path, image): &Image| image.stamp().map_err(|error| from_io(copy, path, "look at", &error));
-    images.iter().map(stamp).collect()
+    let look = |(path, image): &Image| image.stamp().map_err(|error| from_io(copy, path, "look at", &error));
+    images.iter().map(look).collect()
 }
 
 fn still_written(vm: &VmDisks, site: Site) -> DriverError {
-    let side = if site == Site::Home { "home" } else { "the peer" };
+    let place = if site == Site::Home { "home" } else { "the peer" };
     DriverError::new(
         DriverErrorKind::InUse,
-        format!("the guest of {} wrote at {side} while its disks were copied", vm.name),
+        format!("the guest of {} wrote at {place} while its disks were copied", vm.name),
         "give the VM a freeze and a thaw hook that hold its writes for a moment, or stop it first",
     )
 }

@@ -52,7 +52,9 @@ impl Story<'_> {
         let mut rows = Vec::new();
         for system in self.list(format!("SELECT * FROM Msvm_ComputerSystem WHERE Caption = '{VM_CAPTION}'")).await? {
             let column = |name: &str| system.text(name).unwrap_or_default().to_owned();
-            rows.push(["ElementName", "Name", "EnabledState", "ReplicationMode", "ReplicationState"].map(column).to_vec());
+            rows.push(
+                ["ElementName", "Name", "EnabledState", "ReplicationMode", "ReplicationState"].map(column).to_vec(),
+            );
         }
         print::line("Enumerate Msvm_ComputerSystem:");
         print::line(&print::table(
@@ -160,7 +162,11 @@ impl Story<'_> {
         let names = || found.iter().filter_map(|setting| setting.text("InstanceID"));
         let identifier = names().find(|text| text.to_ascii_uppercase().contains(&wanted));
         identifier.map(str::to_owned).ok_or_else(|| {
-            Failure::Failed(format!("the recovery point {wanted} of {} is not among {:?}", vm.name, names().collect::<Vec<_>>()))
+            Failure::Failed(format!(
+                "the recovery point {wanted} of {} is not among {:?}",
+                vm.name,
+                names().collect::<Vec<_>>()
+            ))
         })
     }
 

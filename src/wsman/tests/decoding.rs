@@ -170,6 +170,34 @@ fn replies_go_nowhere_else() {
 }
 
 #[test]
+fn no_small_request_makes_a_large_answer() {
+    let declared = format!(" xmlns:long='urn:{}'", "x".repeat(4_000));
+    let size = |text: &str| {
+        let document = parse(text);
+        let (correlation, request) = decode(&document);
+        let mut out = Vec::new();
+        encode_fault(&mut out, &correlation, ID, &request.unwrap_err());
+        out.len()
+    };
+    let parameters = |n: usize| {
+        let all = "<z:P xmlns:z='urn:z'/>".repeat(n);
+        let text = get("</a:Address>", &format!("</a:Address><a:ReferenceParameters>{all}</a:ReferenceParameters>"));
+        text.replacen("<s:Envelope", &format!("<s:Envelope{declared}"), 1)
+    };
+    assert_eq!(decode(&parse(&parameters(5))).0.reply_parameters.len(), 5);
+    for n in [9, 33, 10_000] {
+        is_refused(&parameters(n), "InvalidMessageInformationHeader", 2_150_858_767);
+        assert!(size(&parameters(n)) < 4_096);
+    }
+    let headers = "<long:H s:mustUnderstand='1'/><z:H xmlns:z='u' s:mustUnderstand='1'/>".repeat(1_000);
+    let unknown =
+        get("<a:To>", &format!("{headers}<a:To>")).replacen("<s:Envelope", &format!("<s:Envelope{declared}"), 1);
+    is_refused(&unknown, "MustUnderstand", 2_150_858_768);
+    assert!(size(&unknown) < 4_096);
+    assert!(size(&get(uri::GET, &format!("urn:{}", "x".repeat(100_000)))) < 4_096);
+}
+
+#[test]
 fn features_that_are_not_offered() {
     let locale = "<w:Locale xml:lang=\"en-US\" s:mustUnderstand=\"false\"";
     let mandatory = |lang: &str| get(locale, &format!("<w:Locale xml:lang='{lang}' s:mustUnderstand='true'"));
