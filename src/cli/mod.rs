@@ -11,7 +11,6 @@ pub mod logging;
 pub mod man;
 pub(crate) mod place;
 pub(crate) mod print;
-pub mod user;
 pub mod serve;
 pub mod user;
 pub mod vm;
