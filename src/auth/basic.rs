@@ -56,8 +56,8 @@ pub struct Credentials {
 }
 
 /// Read the value of an `Authorization: Basic` header. The name ends at the first colon; `DOMAIN\user` and
-/// `user@domain` name the user, since this server has no domains and clients fill in what they like. Octets that are not UTF-8 are
-/// taken as Latin-1 (Python's requests sends that). None when it is not Basic or damaged.
+/// `user@domain` name the user, since this server has no domains and clients fill in what they like. Octets that are
+/// not UTF-8 are taken as Latin-1 (Python's requests sends that). None when it is not Basic or damaged.
 pub fn parse_authorization(value: &[u8]) -> Option<Credentials> {
     let space = value.iter().position(|octet| *octet == b' ')?;
     let (scheme, rest) = value.split_at(space);
