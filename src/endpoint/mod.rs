@@ -109,7 +109,7 @@ pub struct Answer {
 /// How far a request got: the answer's body as written into an envelope, or what to do first.
 enum Reply {
     Body(Vec<u8>),
-    Step(Step),
+    Step(Box<Step>),
 }
 
 impl Endpoint {
@@ -151,7 +151,7 @@ impl Endpoint {
                 is_fault: false,
                 journal: journal.with(Outcome::Ok),
             }),
-            Ok(Reply::Step(step)) => step,
+            Ok(Reply::Step(step)) => *step,
             Err(fault) => Step::Respond(answer_fault(&correlation, call, encoding, journal, &fault)),
         }
     }
@@ -185,7 +185,12 @@ impl Endpoint {
                 };
                 let mut octets = Vec::with_capacity(1_024);
                 wsman::encode_identify_response(&mut octets, namespace, true, &self.settings.version, &[]);
-                Answer { octets: encode(octets, encoding), encoding, is_fault: false, journal: journal.with(Outcome::Ok) }
+                Answer {
+                    octets: encode(octets, encoding),
+                    encoding,
+                    is_fault: false,
+                    journal: journal.with(Outcome::Ok),
+                }
             }
             (_, Ok(_)) => failed(&fault::access_denied("only Identify is answered without authentication")),
             (_, Err(fault)) => failed(&fault),
@@ -210,8 +215,13 @@ fn answer_fault(
 ) -> Answer {
     let mut octets = Vec::with_capacity(1_536);
     wsman::encode_fault(&mut octets, correlation, (call.ids)(), fault);
-    Answer { octets: encode(octets, encoding), encoding, is_fault: true, journal: journal.with(Outcome::of_fault(fault)) }
+    Answer {
+        octets: encode(octets, encoding),
+        encoding,
+        is_fault: true,
+        journal: journal.with(Outcome::of_fault(fault)),
+    }
 }
 
 /// The time a client gives an operation when it says nothing (the default of WinRM).
-pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
+pub const OPERATION_TIMEOUT: Duration = Duration::from_mins(1);

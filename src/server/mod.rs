@@ -60,9 +60,9 @@ impl Server {
         let handler = WsmanHandler::new(endpoint, Arc::clone(world.engine()), config.limits.operation_timeout());
         let mut listeners = Vec::new();
         let mut lines = Vec::new();
-        let http = config.http_address().map(Listener::http).transpose()?;
-        let http_address = http.as_ref().and_then(Listener::address);
-        let https = match config.https_address() {
+        let clear = config.http_address().map(Listener::http).transpose()?;
+        let http = clear.as_ref().and_then(Listener::address);
+        let sealed = match config.https_address() {
             Some(address) => {
                 let tls = Arc::new(tls(config, world.host_name())?);
                 lines.push(format!(
@@ -74,15 +74,15 @@ impl Server {
             }
             None => None,
         };
-        let https_address = https.as_ref().and_then(Listener::address);
-        listeners.extend(http);
-        listeners.extend(https);
+        let https = sealed.as_ref().and_then(Listener::address);
+        listeners.extend(clear);
+        listeners.extend(sealed);
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
         lines.extend(listeners.iter().map(ToString::to_string));
         let mechanisms = Mechanisms::new(vec![Arc::new(basic(config)?)], config.allow_unencrypted);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, config.limits.transport());
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
-        Ok(Self { world, running, http: http_address, https: https_address, lines, patience })
+        Ok(Self { world, running, http, https, lines, patience })
     }
 
     /// The bound address of the clear-text listener.

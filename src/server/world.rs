@@ -75,8 +75,10 @@ impl World {
         let files = Arc::new(FileDriver::new(settings, Box::new(RealDisks)));
         inventory::load(&*store, &files, config)?;
         let faults = config.fault_backend.then(|| Arc::new(FaultDriver::new(Script::default())));
-        let mut drivers: Vec<Arc<dyn Driver>> = vec![Arc::clone(&files) as Arc<dyn Driver>];
-        drivers.extend(faults.iter().map(|faults| Arc::clone(faults) as Arc<dyn Driver>));
+        let mut drivers: Vec<Arc<dyn Driver>> = vec![files.clone()];
+        if let Some(faults) = &faults {
+            drivers.push(faults.clone());
+        }
         let engine = Engine::open(
             Arc::clone(&store),
             drivers,

@@ -53,11 +53,18 @@ fn rerun(text: &str, file: &Path) -> String {
         count.set(count.get() + 1);
         Uuid::from_u128(count.get())
     };
-    let mut out = format!("{head}");
+    let mut out = head.to_owned();
     for request in requests.split(REQUEST) {
         let request = request.split(ANSWER).next().unwrap().trim_end();
         let view = Arc::new(view());
-        let call = Call { now: NOW, ids: &ids, principal: &principal, view: &view, request: request.as_bytes(), charset: None };
+        let call = Call {
+            now: NOW,
+            ids: &ids,
+            principal: &principal,
+            view: &view,
+            request: request.as_bytes(),
+            charset: None,
+        };
         let mut note = String::new();
         let answer = match endpoint.handle(&call) {
             Step::Respond(answer) => answer,

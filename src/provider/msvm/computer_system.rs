@@ -6,7 +6,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{EnabledState, Vm, VmId};
 
-use super::{datetime, demanded, guid, parse_guid, owned};
+use super::{Wanted, datetime, guid, owned, parse_guid};
 
 slots! {
     /// The properties that are filled.
@@ -28,7 +28,6 @@ slots! {
         time_of_last_configuration_change: "TimeOfLastConfigurationChange",
         available_requested_states: "AvailableRequestedStates",
         name_format: "NameFormat",
-        other_identifying_info: "OtherIdentifyingInfo",
         on_time: "OnTimeInMilliseconds",
         numa_nodes: "NumberOfNumaNodes",
         replication_state: "ReplicationState",
@@ -137,13 +136,12 @@ impl Provider for ComputerSystems {
         sink: &mut dyn Sink,
     ) -> Flow {
         let s = &self.slots;
-        let one = demanded(query, s.name)
-            .map(|name| parse_guid(name).and_then(|id| cx.view.vm(VmId(id))))
-            .or_else(|| demanded(query, s.element_name).map(|name| cx.view.vm_by_name(name)));
+        let wanted = Wanted::by(query, s.name, |name| parse_guid(name).and_then(|id| cx.view.vm(VmId(id))))
+            .or_else(|| Wanted::by(query, s.element_name, |name| cx.view.vm_by_name(name)));
         if after.is_none() && sink.push(HOST, self.host(cx)).is_break() {
             return Flow::Stopped;
         }
-        super::by_vm(cx, one, after.filter(|key| *key != HOST), sink, |vm| self.vm(cx, vm))
+        super::by_vm(cx, wanted, after.filter(|key| *key != HOST), sink, |vm| self.vm(cx, vm))
     }
 }
 
@@ -158,11 +156,15 @@ pub(crate) fn named_vm<'v>(cx: &ReadContext<'v>, value: &Value) -> Result<Option
     }
     let Some(path) = value.as_reference() else { return Ok(None) };
     let class = cx.schema.class(path.class);
-    let computer_system = cx.schema.class_by_name("Msvm_ComputerSystem").filter(|declared| {
-        cx.schema.is_a(declared.id, class.id) || cx.schema.is_a(class.id, declared.id)
-    });
+    let computer_system = cx
+        .schema
+        .class_by_name("Msvm_ComputerSystem")
+        .filter(|declared| cx.schema.is_a(declared.id, class.id) || cx.schema.is_a(class.id, declared.id));
     let Some(declared) = computer_system else {
-        return Err(CimError::parameter_type(format!("the reference is to a {}, not to a computer system", class.name)));
+        return Err(CimError::parameter_type(format!(
+            "the reference is to a {}, not to a computer system",
+            class.name
+        )));
     };
     let name = declared.slot("Name").and_then(|slot| text_of(path, slot));
     let Some(name) = name else {

@@ -9,19 +9,21 @@ mod replication_service;
 mod replication_settings;
 mod service_settings;
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
-use crate::cim::{CimDatetime, ObjectPath, Query, Resolved, Schema, Text, Value};
+use crate::cim::{CimDatetime, CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Text, Value};
 use crate::job::Timestamp;
-use crate::replication::VmId;
+use crate::replication::{Vm, VmId};
 
 pub(crate) use computer_system::named_vm;
-pub(crate) use concrete_job::{ErrorSlots, errors_of, job_of};
 pub use concrete_job::JobPaths;
+pub(crate) use concrete_job::{ErrorSlots, errors_of, job_of};
 pub(crate) use recovery_point::parse_point;
 pub(crate) use replication_settings::{SettingSlots, settings_from};
 
-use super::{Key, Provider, SchemaMismatch};
+use super::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink};
 
 /// Every provider of the namespace.
 pub(crate) fn providers(schema: &Schema) -> Result<Vec<Box<dyn Provider>>, SchemaMismatch> {
@@ -58,12 +60,12 @@ pub(crate) fn datetime(at: Option<Timestamp>) -> Value {
 }
 
 /// The string that a query demands of a property.
-pub(crate) fn demanded<'q>(query: Option<&'q Query<Resolved>>, slot: u16) -> Option<&'q str> {
+pub(crate) fn demanded(query: Option<&Query<Resolved>>, slot: u16) -> Option<&str> {
     query.and_then(|query| query.equality(slot)).and_then(Value::as_str)
 }
 
 /// The one key value of a class whose only key is a string.
-pub(crate) fn single_key(class: crate::cim::ClassId, slot: u16, value: impl Into<Value>) -> ObjectPath {
+pub(crate) fn single_key(class: ClassId, slot: u16, value: impl Into<Value>) -> ObjectPath {
     ObjectPath { namespace: None, class, keys: vec![(slot, value.into())] }
 }
 
@@ -73,45 +75,62 @@ pub(crate) fn vm_after(after: Option<Key>) -> Option<VmId> {
 }
 
 /// Enumerates the one instance of a class.
-pub(crate) fn singleton(
-    after: Option<Key>,
-    sink: &mut dyn super::Sink,
-    instance: impl FnOnce() -> crate::cim::CimInstance,
-) -> super::Flow {
+pub(crate) fn singleton(after: Option<Key>, sink: &mut dyn Sink, instance: impl FnOnce() -> CimInstance) -> Flow {
     if after.is_none() && sink.push(Key(0, 0), instance()).is_break() {
-        return super::Flow::Stopped;
+        return Flow::Stopped;
     }
-    super::Flow::End
+    Flow::End
 }
 
 /// The virtual machine of an `InstanceID` such as `Microsoft:<GUID>\HVR`, with what follows the GUID.
 pub(crate) fn vm_of_instance_id(instance_id: &str, suffix: &str) -> Option<VmId> {
-    let rest = instance_id.get(..10).filter(|head| head.eq_ignore_ascii_case("Microsoft:")).and(instance_id.get(10..))?;
+    let rest =
+        instance_id.get(..10).filter(|head| head.eq_ignore_ascii_case("Microsoft:")).and(instance_id.get(10..))?;
     let split = rest.len().checked_sub(suffix.len())?;
     let tail = rest.get(split..).filter(|tail| tail.eq_ignore_ascii_case(suffix));
     tail.and(rest.get(..split)).and_then(parse_guid).map(VmId)
 }
 
-/// Enumerates one instance a virtual machine; `one` when a query demands a certain machine (`Some(None)`: one that
-/// does not exist).
+/// Which virtual machines a query can match.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted<'v> {
+    /// All; it demands none in particular.
+    Every,
+    /// This one.
+    This(&'v Arc<Vm>),
+    /// One that does not exist.
+    Nobody,
+}
+
+impl<'v> Wanted<'v> {
+    /// What the query demands of the property at `slot`, found by `find`.
+    pub(crate) fn by(
+        query: Option<&Query<Resolved>>,
+        slot: u16,
+        find: impl FnOnce(&str) -> Option<&'v Arc<Vm>>,
+    ) -> Self {
+        demanded(query, slot).map_or(Self::Every, |text| find(text).map_or(Self::Nobody, Self::This))
+    }
+
+    /// This demand, or another when there is none.
+    pub(crate) fn or_else(self, other: impl FnOnce() -> Self) -> Self {
+        if matches!(self, Self::Every) { other() } else { self }
+    }
+}
+
+/// Enumerates one instance a virtual machine.
 pub(crate) fn by_vm(
-    cx: &super::ReadContext<'_>,
-    one: Option<Option<&std::sync::Arc<crate::replication::Vm>>>,
+    cx: &ReadContext<'_>,
+    wanted: Wanted<'_>,
     after: Option<Key>,
-    sink: &mut dyn super::Sink,
-    instance: impl Fn(&crate::replication::Vm) -> crate::cim::CimInstance,
-) -> super::Flow {
-    let key = |vm: &crate::replication::Vm| Key(vm.id.0.as_u128(), 1);
-    if let Some(one) = one {
-        let stopped = one
-            .filter(|vm| after.is_none_or(|after| after < key(vm)))
-            .is_some_and(|vm| sink.push(key(vm), instance(vm)).is_break());
-        return if stopped { super::Flow::Stopped } else { super::Flow::End };
-    }
-    for vm in cx.view.vms_after(vm_after(after)) {
-        if sink.push(key(vm), instance(vm)).is_break() {
-            return super::Flow::Stopped;
-        }
-    }
-    super::Flow::End
+    sink: &mut dyn Sink,
+    instance: impl Fn(&Vm) -> CimInstance,
+) -> Flow {
+    let key = |vm: &Vm| Key(vm.id.0.as_u128(), 1);
+    let stopped = match wanted {
+        Wanted::Nobody => false,
+        Wanted::This(vm) => after.is_none_or(|after| after < key(vm)) && sink.push(key(vm), instance(vm)).is_break(),
+        Wanted::Every => cx.view.vms_after(vm_after(after)).any(|vm| sink.push(key(vm), instance(vm)).is_break()),
+    };
+    if stopped { Flow::Stopped } else { Flow::End }
 }

@@ -7,7 +7,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{PointId, RecoveryPoint, Site, VmId};
 
-use super::{datetime, demanded, guid, parse_guid, owned};
+use super::{datetime, demanded, guid, owned, parse_guid};
 
 slots! {
     Slots of "Msvm_VirtualSystemSettingData" {
@@ -19,7 +19,6 @@ slots! {
         virtual_system_type: "VirtualSystemType",
         creation_time: "CreationTime",
         configuration_id: "ConfigurationID",
-        parent: "Parent",
         notes: "Notes",
     }
 }

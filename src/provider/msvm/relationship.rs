@@ -5,7 +5,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{ReplicationHealth, Vm, VmId};
 
-use super::{datetime, demanded, guid, owned};
+use super::{Wanted, datetime, guid, owned};
 
 slots! {
     Slots of "Msvm_ReplicationRelationship" {
@@ -78,8 +78,9 @@ impl Provider for Relationships {
         after: Option<Key>,
         sink: &mut dyn Sink,
     ) -> Flow {
-        let one = demanded(query, self.slots.instance_id).map(|id| subject(id).and_then(|id| cx.view.vm(id)));
-        let one = one.or_else(|| demanded(query, self.slots.element_name).map(|name| cx.view.vm_by_name(name)));
-        super::by_vm(cx, one, after, sink, |vm| self.instance(cx, vm))
+        let s = &self.slots;
+        let wanted = Wanted::by(query, s.instance_id, |id| subject(id).and_then(|id| cx.view.vm(id)))
+            .or_else(|| Wanted::by(query, s.element_name, |name| cx.view.vm_by_name(name)));
+        super::by_vm(cx, wanted, after, sink, |vm| self.instance(cx, vm))
     }
 }

@@ -6,7 +6,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{ReplicationSettings, SettingError, Vm, VmId};
 
-use super::{datetime, demanded, guid, parse_guid, owned};
+use super::{Wanted, datetime, guid, owned, parse_guid};
 
 slots! {
     /// The slots of the class, shared with the methods that take an embedded instance.
@@ -223,13 +223,11 @@ impl Provider for ReplicationSettingData {
         sink: &mut dyn Sink,
     ) -> Flow {
         let s = &self.slots;
-        let one = demanded(query, s.instance_id)
-            .map(|id| subject(id).and_then(|id| cx.view.vm(id)))
+        let wanted = Wanted::by(query, s.instance_id, |id| subject(id).and_then(|id| cx.view.vm(id)))
             .or_else(|| {
-                demanded(query, s.virtual_system_identifier)
-                    .map(|id| parse_guid(id).and_then(|id| cx.view.vm(VmId(id))))
+                Wanted::by(query, s.virtual_system_identifier, |id| parse_guid(id).and_then(|id| cx.view.vm(VmId(id))))
             })
-            .or_else(|| demanded(query, s.element_name).map(|name| cx.view.vm_by_name(name)));
-        super::by_vm(cx, one, after, sink, |vm| self.instance(cx, vm))
+            .or_else(|| Wanted::by(query, s.element_name, |name| cx.view.vm_by_name(name)));
+        super::by_vm(cx, wanted, after, sink, |vm| self.instance(cx, vm))
     }
 }
