@@ -200,21 +200,19 @@ impl Run {
             (Some(error), Ok(())) | (None, Err(error)) => Some(error),
             (None, Ok(())) => None,
         };
-        match failure {
-            Some(error) => self.end_failed(error).await,
-            None => {
-                let status = "Cancelled: the peer goes on as before".to_owned();
-                self.change(Edit {
-                    job: vec![JobEvent::Terminate { status }],
-                    vm: Some(&|vm: &mut Vm, now| {
-                        vm.live_job = None;
-                        vm.apply(VmEvent::FailbackCancelled, now)
-                    }),
-                    also: Vec::new(),
-                })
-                .await
-            }
+        if let Some(error) = failure {
+            return self.end_failed(error).await;
         }
+        let status = "Cancelled: the peer goes on as before".to_owned();
+        self.change(Edit {
+            job: vec![JobEvent::Terminate { status }],
+            vm: Some(&|vm: &mut Vm, now| {
+                vm.live_job = None;
+                vm.apply(VmEvent::FailbackCancelled, now)
+            }),
+            also: Vec::new(),
+        })
+        .await
     }
 
     async fn checkpoint(
