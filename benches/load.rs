@@ -142,21 +142,38 @@ async fn loads(lab: &Lab, options: &Options, report: &mut Report) -> Result<(), 
     for run in 0..options.runs {
         for exchange in exchanges(&ours, run).await? {
             let size = first_answer(&ours, &exchange).await?;
+            let target_ours = target(&ours, report::OURS, &exchange, size);
+            let target_bare = target(&bare, report::BARE, &exchange, size);
             for &connections in &options.connections {
-                let mut pair = Vec::new();
-                for (name, server) in [(report::OURS, &ours), (report::BARE, &bare)] {
-                    let outcome = load.run(&target(server, name, &exchange, size), connections, server.pid()).await?;
-                    let place = format!("{} at {connections} connections, {name}", exchange.name);
-                    report.errors.extend(outcome.errors.iter().map(|error| format!("{place}: {error}")));
-                    pair.push(Sample::from(outcome));
-                }
-                if let [ours, bare] = pair.as_slice() {
-                    report.add(Cell { operation: exchange.name, connections }, *ours, *bare);
-                }
+                let cell = Cell { operation: exchange.name, connections };
+                let errors = &mut report.errors;
+                // They take turns at going first as well.
+                let (ours, bare) = if run % 2 == 0 {
+                    let ours = sample(&load, cell, report::OURS, &ours, &target_ours, errors).await?;
+                    (ours, sample(&load, cell, report::BARE, &bare, &target_bare, errors).await?)
+                } else {
+                    let bare = sample(&load, cell, report::BARE, &bare, &target_bare, errors).await?;
+                    (sample(&load, cell, report::OURS, &ours, &target_ours, errors).await?, bare)
+                };
+                report.add(cell, ours, bare);
             }
         }
     }
     Ok(())
+}
+
+async fn sample(
+    load: &Load,
+    cell: Cell,
+    name: &str,
+    server: &Server,
+    target: &Target,
+    errors: &mut Vec<String>,
+) -> Result<Sample, Failure> {
+    let outcome = load.run(target, cell.connections, server.pid()).await?;
+    let place = format!("{} at {} connections, {name}", cell.operation, cell.connections);
+    errors.extend(outcome.errors.iter().map(|error| format!("{place}: {error}")));
+    Ok(Sample::from(outcome))
 }
 
 /// One job is run to its end, so that the exchanges have something to ask for.

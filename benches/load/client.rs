@@ -124,7 +124,7 @@ pub(crate) struct Load {
 pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
     pub(crate) cpu: Duration,
-    /// One for each request that was begun and ended while measuring; sorted.
+    /// One for each request that ended while measuring, sorted. Those that began before stand for those cut off after.
     pub(crate) latencies: Vec<Duration>,
     pub(crate) errors: Vec<String>,
 }
@@ -182,15 +182,14 @@ impl Load {
 async fn repeat(mut connection: Connection, phase: Arc<AtomicU8>) -> (Vec<Duration>, Result<(), Failure>) {
     let mut latencies = Vec::new();
     loop {
-        let phase_before = phase.load(Ordering::Relaxed);
-        if phase_before == ENDING {
+        if phase.load(Ordering::Relaxed) == ENDING {
             return (latencies, Ok(()));
         }
         let began = Instant::now();
         if let Err(error) = connection.send().await {
             return (latencies, Err(error));
         }
-        if phase_before == MEASURING && phase.load(Ordering::Relaxed) == MEASURING {
+        if phase.load(Ordering::Relaxed) == MEASURING {
             latencies.push(began.elapsed());
         }
     }

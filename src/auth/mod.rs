@@ -1,1 +1,22 @@
 //! Who is asking: principals and the mechanisms that make them.
+//!
+//! The one rule of this module: a [`Principal`] comes out of an authenticator that has seen proof, and out of nothing
+//! else. There is no default principal and no constructor outside this module, so a request without proof has no
+//! identity that a mistake elsewhere could make use of.
+//!
+//! [`principal`], [`mechanism`] and [`password`] are pure. [`users`] reads and writes the users file; [`basic`] runs its
+//! slow verifications on blocking threads.
+
+pub mod basic;
+mod cache;
+mod local;
+pub mod mechanism;
+pub mod password;
+pub mod principal;
+pub mod users;
+
+pub use basic::{Basic, BasicSettings};
+pub use local::{LocalRefusal, local_administrator};
+pub use mechanism::{Channel, Exchange, Mechanism, Mechanisms, Outcome, Session, Step};
+pub use principal::{Principal, Role, RoleError};
+pub use users::{UserEntry, UserFile, Users, UsersError};

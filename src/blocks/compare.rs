@@ -286,7 +286,7 @@ mod tests {
     fn a_hole_equals_stored_zeros() {
         let source = MemoryDisk::empty(1 << 20);
         let target = MemoryDisk::empty(1 << 20);
-        target.write_at(0, &[0; 100_000]).unwrap();
+        target.write_at(0, &vec![0; 100_000]).unwrap();
         assert_eq!(differences(&source, &target).0, []);
         assert_eq!(differences(&target, &source).0, []);
     }

@@ -114,38 +114,10 @@ cim_enum! {
 }
 
 cim_enum! {
-    /// `Msvm_ConcreteJob.JobState`.
-    pub struct JobStateValue(u16) {
-        /// New.
-        NEW = 2,
-        /// Starting.
-        STARTING = 3,
-        /// Running.
-        RUNNING = 4,
-        /// Suspended.
-        SUSPENDED = 5,
-        /// Shutting Down.
-        SHUTTING_DOWN = 6,
-        /// Completed.
-        COMPLETED = 7,
-        /// Terminated.
-        TERMINATED = 8,
-        /// Killed.
-        KILLED = 9,
-        /// Exception.
-        EXCEPTION = 10,
-        /// Service.
-        SERVICE = 11,
-        /// Completed with Warnings.
-        COMPLETED_WITH_WARNINGS = 32768,
-    }
-}
-
-cim_enum! {
     /// `Msvm_ConcreteJob.JobType`, of replication.
     pub struct JobType(u16) {
         /// Replicate State Change.
-        REPLICATION_STATE_CHANGE = 96,
+        REPLICATE_STATE_CHANGE = 96,
         /// Initiate Failover.
         INITIATE_FAILOVER = 97,
         /// Revert Failover.
@@ -156,90 +128,6 @@ cim_enum! {
         REVERSE_REPLICATION = 104,
         /// Initiate Failback.
         INITIATE_FAILBACK = 124,
-    }
-}
-
-cim_enum! {
-    /// `ReplicationState` of a relationship and of a virtual machine.
-    pub struct ReplicationStateValue(u16) {
-        /// Disabled.
-        DISABLED = 0,
-        /// Ready for replication.
-        READY = 1,
-        /// Waiting to complete initial replication.
-        WAITING_FOR_INITIAL_REPLICATION = 2,
-        /// Replicating.
-        REPLICATING = 3,
-        /// Synced replication complete.
-        SYNCED_REPLICATION_COMPLETE = 4,
-        /// Recovered.
-        RECOVERED = 5,
-        /// Committed.
-        COMMITTED = 6,
-        /// Suspended.
-        SUSPENDED = 7,
-        /// Critical.
-        CRITICAL = 8,
-        /// Waiting to start resynchronization.
-        WAITING_TO_RESYNCHRONIZE = 9,
-        /// Resynchronizing.
-        RESYNCHRONIZING = 10,
-        /// Resynchronization suspended.
-        RESYNCHRONIZATION_SUSPENDED = 11,
-        /// Failover in progress.
-        FAILOVER_IN_PROGRESS = 12,
-        /// Failback in progress.
-        FAILBACK_IN_PROGRESS = 13,
-        /// Failback complete.
-        FAILBACK_COMPLETE = 14,
-    }
-}
-
-cim_enum! {
-    /// `ReplicationMode` of a virtual machine.
-    pub struct ReplicationModeValue(u16) {
-        /// None.
-        NONE = 0,
-        /// Primary.
-        PRIMARY = 1,
-        /// Replica.
-        REPLICA = 2,
-        /// Test Replica.
-        TEST_REPLICA = 3,
-        /// Extended Replica.
-        EXTENDED_REPLICA = 4,
-    }
-}
-
-cim_enum! {
-    /// `ReplicationHealth` of a relationship and of a virtual machine.
-    pub struct ReplicationHealthValue(u16) {
-        /// Not applicable.
-        NOT_APPLICABLE = 0,
-        /// Ok.
-        OK = 1,
-        /// Warning.
-        WARNING = 2,
-        /// Critical.
-        CRITICAL = 3,
-    }
-}
-
-cim_enum! {
-    /// `EnabledState` of a virtual machine.
-    pub struct EnabledStateValue(u16) {
-        /// Unknown.
-        UNKNOWN = 0,
-        /// Enabled: it runs.
-        ENABLED = 2,
-        /// Disabled: it is off.
-        DISABLED = 3,
-        /// Shutting Down.
-        SHUTTING_DOWN = 4,
-        /// Quiesce: paused.
-        QUIESCE = 9,
-        /// Starting.
-        STARTING = 10,
     }
 }
 

@@ -5,22 +5,30 @@
 //! class below, so what is resolved against a base class also reads instances of its subclasses.
 
 pub mod datetime;
+pub mod embedded;
 pub mod enumeration;
+pub mod error;
 pub mod instance;
+pub mod method;
 pub mod mof;
 pub mod name;
 pub mod path;
 pub mod schema;
 pub mod text;
 pub mod value;
+pub mod wql;
 
 pub use datetime::CimDatetime;
+pub use embedded::{EmbeddedError, EmbeddedErrorKind, EmbeddedInstance, parse_embedded, write_cim_xml};
+pub use error::{Blame, CimError, CimStatus};
 pub use instance::CimInstance;
+pub use method::{Argument, MethodInput, MethodResult};
 pub use mof::MofError;
 pub use path::{ObjectPath, PathError};
 pub use schema::{Class, ClassId, Embedded, Method, MethodId, Parameter, Property, Qualifier, Schema, ValueMap};
 pub use text::Text;
 pub use value::{CimType, ConversionError, Value};
+pub use wql::{Parsed, Query, Resolved, WqlError};
 
 /// A place in a text: line and column, both counted from one, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

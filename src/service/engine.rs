@@ -237,6 +237,12 @@ impl Engine {
         self.publisher.view()
     }
 
+    /// The time of the engine's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// The settings that the engine runs with.
     #[must_use]
     pub fn settings(&self) -> &EngineSettings {

@@ -1,1 +1,84 @@
-//! Sockets: HTTP/1.1 and TLS.
+//! Sockets: HTTP/1.1 over TCP, TLS and a unix socket. The only module that owns any.
+//!
+//! What reaches the [`Handler`] is a complete request body under a limit, from a caller whose [`Principal`] an
+//! authenticator made. Everything that can be settled from the HTTP head alone (route, method, media type, identity,
+//! size) is settled here and answered here.
+
+mod activity;
+mod body;
+mod connection;
+mod http;
+pub mod limits;
+pub mod listener;
+pub mod tls;
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::auth::Principal;
+
+pub use limits::TransportLimits;
+pub use listener::{BindError, Listener, Running, raise_open_files_limit, serve};
+pub use tls::{Tls, TlsError};
+
+/// The content type of every SOAP answer in UTF-8, in Windows' own spelling.
+pub const CONTENT_TYPE_UTF8: &str = "application/soap+xml;charset=UTF-8";
+/// The content type of a SOAP answer in UTF-16.
+pub const CONTENT_TYPE_UTF16: &str = "application/soap+xml;charset=UTF-16";
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP client.
+    Tcp(SocketAddr),
+    /// A process on this machine, over the administration socket.
+    Local,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(out),
+            Self::Local => out.write_str("local"),
+        }
+    }
+}
+
+/// What is known of a request besides its body.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// Who asks. `None` only on the anonymous Identify path: nothing but Identify may be answered then.
+    pub principal: Option<Arc<Principal>>,
+    /// The other end.
+    pub peer: Peer,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+    /// The charset of the request's media type, when it names one: `utf-8`, `utf-16`, `utf-16le` or `utf-16be`.
+    pub charset: Option<&'static str>,
+}
+
+/// A complete answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status: 200, or 500 for a fault.
+    pub status: u16,
+    /// The octets to send.
+    pub body: Vec<u8>,
+    /// The media type with its charset: [`CONTENT_TYPE_UTF8`] unless the request was in another encoding.
+    pub content_type: &'static str,
+}
+
+/// The future of an answer.
+pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What answers requests. A handler's future always runs to its end, also when the client hangs up meanwhile; a panic in
+/// it is answered 500 and ends nothing else.
+pub trait Handler: Send + Sync + 'static {
+    /// Answer one request.
+    fn handle(&self, context: RequestContext, request: Bytes) -> AnswerFuture;
+}

@@ -1,1 +1,32 @@
 //! WS-Management messages: one typed request and response per operation.
+//!
+//! [`decode`] turns a document into a [`Request`] or the [`Fault`](crate::soap::Fault) to answer; either way there is a
+//! [`Correlation`], which the answer needs. [`encode_response`] and [`encode_fault`] write answers in the shape of
+//! Windows'. The client's half of the same codec is in [`client`].
+
+pub mod client;
+mod decode;
+mod duration;
+mod encode;
+mod enumeration;
+pub mod fault;
+mod header;
+mod identify;
+mod invoke;
+mod operation;
+#[cfg(test)]
+mod tests;
+mod transfer;
+pub mod uri;
+
+pub use decode::decode;
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use encode::{encode_fault, encode_response};
+pub use enumeration::{
+    Enumerate, EnumerationMode, Filter, PolymorphismMode, Pull, Release, write_enumerate_response, write_pull_response,
+    write_release_response,
+};
+pub use header::Correlation;
+pub use identify::{IdentityNamespace, encode_identify_response, write_identify_response};
+pub use invoke::Invoke;
+pub use operation::{Operation, Request};

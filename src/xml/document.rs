@@ -6,6 +6,7 @@
 
 use super::error::{Limits, Position, XmlError, position};
 use super::reference::{self, Space};
+use super::writer::Writer;
 use super::{build, name};
 use std::borrow::Cow;
 
@@ -236,6 +237,48 @@ impl<'d> Element<'d> {
     /// Where the element begins in the text.
     pub fn position(self) -> Position {
         position(self.document.text, index(self.node().start))
+    }
+
+    /// Whether the element says that it has no value. The prefix in front of `nil` is often bound to something else than
+    /// the namespace of XML Schema instance (omicli), so only the local name counts.
+    pub fn is_nil(self) -> bool {
+        self.attributes().any(|a| a.local == "nil" && matches!(a.value.trim(), "true" | "1"))
+    }
+
+    /// Write the element so that it means the same anywhere: its start tag declares every namespace in scope.
+    pub fn write_self_contained(self, w: &mut Writer<'_>) {
+        let node = self.node();
+        w.open(self.document.slice(node.start + 1, node.start + 1 + u32::from(node.name_octets)));
+        for (prefix, uri) in self.declarations_in_scope() {
+            if prefix.is_empty() {
+                w.attribute("xmlns", uri);
+            } else {
+                w.attribute(&format!("xmlns:{prefix}"), uri);
+            }
+        }
+        for attribute in self.attributes() {
+            if attribute.prefix.is_empty() {
+                w.attribute(attribute.local, &attribute.value);
+            } else {
+                w.attribute(&format!("{}:{}", attribute.prefix, attribute.local), &attribute.value);
+            }
+        }
+        let mut quote = None;
+        let end_of_tag = self.markup().bytes().position(|b| {
+            match quote {
+                None if b == b'>' => return true,
+                None if b == b'"' || b == b'\'' => quote = Some(b),
+                Some(open) if open == b => quote = None,
+                _ => {}
+            }
+            false
+        });
+        let (tag, content) = end_of_tag.and_then(|at| self.markup().split_at_checked(at)).unwrap_or_default();
+        if tag.ends_with('/') {
+            w.close_empty();
+        } else {
+            w.raw(content);
+        }
     }
 
     /// Whether the element has no element children.

@@ -12,8 +12,8 @@ pub(super) const fn is_xml_char(character: char) -> bool {
 pub(super) fn find_illegal(text: &str) -> Option<(usize, u32)> {
     // Two branch-free passes that the compiler turns into vector code; nearly all texts end here. Only U+FFFE and
     // U+FFFF are illegal above the controls, and both begin with the octet EF.
-    let suspicious = |&b: &u8| (b < 0x20 && b != b'\t' && b != b'\n' && b != b'\r') || b == 0xEF;
-    let any = text.as_bytes().chunks(64).any(|chunk| chunk.iter().fold(false, |found, b| found | suspicious(b)));
+    let suspicious = |b: u8| (b < 0x20 && b != b'\t' && b != b'\n' && b != b'\r') || b == 0xEF;
+    let any = text.as_bytes().chunks(64).any(|chunk| chunk.iter().fold(false, |found, b| found | suspicious(*b)));
     if !any {
         return None;
     }

@@ -1,1 +1,176 @@
-//! tests: auth
+//! Who gets in over HTTP: Basic, its refusals, its limits, and users that change.
+
+use std::time::Duration;
+
+use failbackd::auth::password::{Cost, SALT_OCTETS};
+use failbackd::auth::{BasicSettings, Role};
+
+use crate::transport::{CHEAP, Server, Setup, basic, post, run};
+
+async fn status(server: &Server, user: &str, password: &str) -> u16 {
+    server.once(&post(&basic(user, password), "x")).await.status
+}
+
+#[test]
+fn the_right_password_gets_in_under_every_spelling_of_the_user() {
+    run(async {
+        let server = Server::start(Setup {
+            users: vec![
+                ("otto", "a:b:\u{20ac}", Role::Operator),
+                ("J\u{f6}rg", "", Role::Viewer),
+                ("vera", "x", Role::Viewer),
+            ],
+            ..Setup::default()
+        });
+        for name in ["otto", "OTTO", "HOME\\otto", ".\\otto", "otto@example.com"] {
+            let reply = server.once(&post(&basic(name, "a:b:\u{20ac}"), "x")).await;
+            assert_eq!((reply.status, reply.body.as_str()), (200, "otto -|x"), "{name}");
+        }
+        assert_eq!(status(&server, "j\u{f6}RG", "").await, 200);
+        assert_eq!(status(&server, "vera", "").await, 401, "an empty password is a password, not none");
+    });
+}
+
+#[test]
+fn nothing_but_the_whole_name_and_password_gets_in() {
+    run(async {
+        let server = Server::start(Setup::default());
+        let long = "o".repeat(40_000);
+        for (name, password) in [
+            ("otto", "wrong"),
+            ("otto", ""),
+            ("otto", "secre"),
+            ("otto", "secret "),
+            ("otto", "secrets"),
+            ("otto", "SECRET"),
+            ("", ""),
+            ("", "secret"),
+            ("ott", "secret"),
+            ("ottoo", "secret"),
+            ("otto\0", "secret"),
+            ("HOME\\", "secret"),
+            ("@otto", "secret"),
+            (long.as_str(), "secret"),
+            ("otto", long.as_str()),
+        ] {
+            let reply = server.once(&post(&basic(name, password), "x")).await;
+            assert_eq!(reply.status, 401, "{name:.10}:{password:.10}");
+            assert_eq!(reply.header("www-authenticate"), ["Basic realm=\"WSMAN\""]);
+        }
+        for header in ["Basic", "Basic ", "Basic !!!", "Basic b3R0bw==", "Bearer b3R0bzpzZWNyZXQ=", "b3R0bzpzZWNyZXQ="]
+        {
+            let reply = server.once(&post(&format!("Authorization: {header}\r\n"), "x")).await;
+            assert_eq!(reply.status, 401, "{header}");
+        }
+    });
+}
+
+#[test]
+fn the_header_counts_for_its_own_request_only() {
+    run(async {
+        let server = Server::start(Setup::default());
+        let mut client = server.connect().await;
+        let good = post(&basic("otto", "secret"), "x");
+        assert_eq!(client.exchange(&post("", "x")).await.status, 401);
+        assert_eq!(client.exchange(&good).await.status, 200);
+        assert_eq!(client.exchange(&post("", "x")).await.status, 401, "nothing carries over");
+        assert_eq!(client.exchange(&good).await.status, 200);
+        assert_eq!(client.exchange(&post(&basic("otto", "wrong"), "x")).await.status, 401);
+        assert_eq!(client.exchange(&post("", "x")).await.status, 401, "nor after a refusal");
+    });
+}
+
+#[test]
+fn clear_text_is_refused_without_a_challenge() {
+    run(async {
+        let server = Server::start(Setup { allow_unencrypted: false, ..Setup::default() });
+        for headers in [String::new(), basic("otto", "secret")] {
+            let reply = server.once(&post(&headers, "x")).await;
+            assert_eq!(reply.status, 403);
+            assert!(reply.header("www-authenticate").is_empty(), "nobody may be asked for a password here");
+            assert!(reply.body.contains("--allow-unencrypted"), "{}", reply.body);
+        }
+    });
+}
+
+#[test]
+fn users_that_change_are_seen_at_once() {
+    run(async {
+        let server = Server::start(Setup::default());
+        assert_eq!(status(&server, "otto", "secret").await, 200);
+        server.users.add("vera", Role::Viewer, b"new", [8; SALT_OCTETS], CHEAP).unwrap();
+        assert_eq!(status(&server, "vera", "new").await, 200);
+        assert_eq!(status(&server, "otto", "secret").await, 200);
+        // A remembered login ends with its user.
+        server.users.remove("otto").unwrap();
+        assert_eq!(status(&server, "otto", "secret").await, 401);
+        server.users.add("otto", Role::Viewer, b"other", [9; SALT_OCTETS], CHEAP).unwrap();
+        assert_eq!(status(&server, "otto", "secret").await, 401);
+        assert_eq!(status(&server, "otto", "other").await, 200);
+        std::fs::remove_file(server.users.path()).unwrap();
+        assert_eq!(status(&server, "vera", "new").await, 401);
+    });
+}
+
+#[test]
+fn a_wrong_password_delays_nobody_else() {
+    run(async {
+        let delay = Duration::from_mins(10);
+        let usual = Setup::default();
+        let basic_settings = BasicSettings { failure_delay: delay, failure_delay_max: delay, ..usual.basic };
+        let server = Server::start(Setup { basic: basic_settings, ..usual });
+        let mut guesser = server.connect().await;
+        guesser.send(post(&basic("otto", "wrong"), "x").as_bytes()).await;
+        // The test would run into its own time limit if these waited.
+        assert_eq!(status(&server, "otto", "secret").await, 200);
+        assert_eq!(status(&server, "otto", "secret").await, 200);
+    });
+}
+
+#[test]
+fn a_full_queue_of_verifications_is_503() {
+    run(async {
+        let usual = Setup::default();
+        // No place to wait in, and no memory: while one slow verification runs, every other header is turned away.
+        let basic_settings = BasicSettings { queue_max: 0, cache_entries_max: 0, ..usual.basic };
+        let cost = Cost { memory_kib: 16 * 1024, passes: 20, lanes: 1 };
+        let server = Server::start(Setup { basic: basic_settings, cost, ..usual });
+        let mut clients = Vec::new();
+        for guess in 0..8 {
+            let mut client = server.connect().await;
+            client.send(post(&basic("otto", &format!("wrong{guess}")), "x").as_bytes()).await;
+            clients.push(client);
+        }
+        let mut busy = 0;
+        for client in &mut clients {
+            let reply = client.reply().await.unwrap();
+            match reply.status {
+                503 => {
+                    assert_eq!(reply.header("retry-after"), ["1"]);
+                    busy += 1;
+                }
+                status => assert_eq!(status, 401),
+            }
+        }
+        assert!((1..8).contains(&busy), "{busy} of 8 were turned away");
+    });
+}
+
+#[test]
+fn the_same_header_is_verified_once_for_all_who_wait() {
+    run(async {
+        let usual = Setup::default();
+        let basic_settings = BasicSettings { queue_max: 0, ..usual.basic };
+        let cost = Cost { memory_kib: 16 * 1024, passes: 2, lanes: 1 };
+        let server = Server::start(Setup { basic: basic_settings, cost, ..usual });
+        let mut clients = Vec::new();
+        for _ in 0..32 {
+            let mut client = server.connect().await;
+            client.send(post(&basic("otto", "secret"), "x").as_bytes()).await;
+            clients.push(client);
+        }
+        for client in &mut clients {
+            assert_eq!(client.reply().await.unwrap().status, 200);
+        }
+    });
+}

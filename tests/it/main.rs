@@ -5,7 +5,6 @@ mod backend;
 mod bad_input;
 mod clients;
 mod crash;
-mod exchanges;
 mod jobs;
 mod mof_agreement;
 mod replication;

@@ -5,6 +5,8 @@
 pub(super) mod build;
 pub(crate) mod lex;
 pub(crate) mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

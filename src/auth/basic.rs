@@ -1,0 +1,293 @@
+//! HTTP Basic (RFC 7617) against the users file.
+//!
+//! A password costs an argon2 of milliseconds and megabytes on purpose, so verifications run one at a time for each spare
+//! core, on blocking threads, behind a bounded queue; requests with the same header share one verification; and what was
+//! verified is remembered for a short while. A wrong password delays its own answer and nobody else's.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use tokio::sync::{Semaphore, watch};
+use zeroize::Zeroizing;
+
+use super::cache::{Cache, Key};
+use super::mechanism::{Channel, Exchange, Mechanism, Outcome, Step};
+use super::principal::Principal;
+use super::users::Users;
+
+/// How many (address, user) pairs with wrong passwords are remembered.
+const FAILURES_MAX: usize = 4096;
+
+/// Base64 as clients send it: some leave the padding out.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Limits of password verification.
+#[derive(Clone, Copy, Debug)]
+pub struct BasicSettings {
+    /// Verifications at the same time.
+    pub verifications_max: usize,
+    /// Verifications that may wait; more are answered Busy.
+    pub queue_max: usize,
+    /// Verified credentials that are remembered.
+    pub cache_entries_max: usize,
+    /// For how long they are.
+    pub cache_life: Duration,
+    /// How long the answer to the first wrong password waits. Doubles with each further one of the same user from the
+    /// same address.
+    pub failure_delay: Duration,
+    /// The longest such wait.
+    pub failure_delay_max: Duration,
+}
+
+/// A user name and a password as a client sent them.
+pub struct Credentials {
+    /// The user's name, without its domain.
+    pub user: String,
+    /// The password's octets, wiped when dropped.
+    pub password: Zeroizing<Vec<u8>>,
+}
+
+/// Read the value of an `Authorization: Basic` header. The name ends at the first colon; `DOMAIN\user` and `user@domain`
+/// name the user, since this server has no domains and clients fill in what they like. Octets that are not UTF-8 are
+/// taken as Latin-1 (Python's requests sends that). None when it is not Basic or damaged.
+pub fn parse_authorization(value: &[u8]) -> Option<Credentials> {
+    let space = value.iter().position(|octet| *octet == b' ')?;
+    let (scheme, rest) = value.split_at(space);
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return None;
+    }
+    let octets = Zeroizing::new(LENIENT.decode(rest.trim_ascii()).ok()?);
+    let colon = octets.iter().position(|octet| *octet == b':')?;
+    let (name, password) = octets.split_at(colon);
+    let password = password.strip_prefix(b":")?;
+    let latin1 = std::str::from_utf8(&octets).is_err();
+    let name = text(name, latin1);
+    let user = match (name.rsplit_once('\\'), name.split_once('@')) {
+        (Some((_, user)), _) | (None, Some((user, _))) => user.to_owned(),
+        (None, None) => name,
+    };
+    let password = if latin1 { text(password, true).into_bytes() } else { password.to_vec() };
+    Some(Credentials { user, password: Zeroizing::new(password) })
+}
+
+fn text(octets: &[u8], latin1: bool) -> String {
+    if latin1 { octets.iter().copied().map(char::from).collect() } else { String::from_utf8_lossy(octets).into_owned() }
+}
+
+/// What a verification found.
+#[derive(Clone)]
+enum Found {
+    Accepted(Arc<Principal>),
+    Rejected,
+    Busy,
+}
+
+/// A verification that is under way, shared by all requests with the same header; `None` until it is done.
+type UnderWay = watch::Receiver<Option<Found>>;
+
+/// The Basic mechanism: one for the process.
+pub struct Basic {
+    users: Arc<Users>,
+    settings: BasicSettings,
+    cache: Cache,
+    under_way: Mutex<HashMap<(Key, u64), UnderWay>>,
+    /// Running and waiting verifications.
+    queue: Arc<Semaphore>,
+    /// Running ones.
+    running: Arc<Semaphore>,
+    failures: Mutex<HashMap<(Option<IpAddr>, Key), u32>>,
+}
+
+impl Basic {
+    /// `secret` is random and new in every process: it keys the cache.
+    pub fn new(users: Arc<Users>, settings: BasicSettings, secret: &[u8; 32]) -> Self {
+        let running = settings.verifications_max.max(1);
+        Self {
+            users,
+            settings,
+            cache: Cache::new(secret, settings.cache_entries_max, settings.cache_life),
+            under_way: Mutex::default(),
+            queue: Arc::new(Semaphore::new(running.saturating_add(settings.queue_max).min(Semaphore::MAX_PERMITS))),
+            running: Arc::new(Semaphore::new(running)),
+            failures: Mutex::default(),
+        }
+    }
+
+    /// Judge one header value.
+    fn judge(self: &Arc<Self>, authorization: &[u8], channel: &Channel, now: Instant) -> Step {
+        let key = self.cache.key(authorization);
+        let generation = self.users.current(now).generation;
+        if let Some(principal) = self.cache.get(&key, generation, now) {
+            return Step::Done(Outcome::Accepted { principal, token: None });
+        }
+        // The slow path can afford a look at the file: a user who was just added can log in.
+        self.users.refresh();
+        let Some(credentials) = parse_authorization(authorization) else { return Step::Done(Outcome::Rejected) };
+        let failure = (channel.peer, self.cache.key(credentials.user.to_lowercase().as_bytes()));
+        let mut verification = self.join(key, credentials, now);
+        let this = Arc::clone(self);
+        Step::Wait(Box::pin(async move {
+            let found = match verification.wait_for(Option::is_some).await {
+                Ok(found) => found.clone().unwrap_or(Found::Busy),
+                // The verification ended without a word: its thread died.
+                Err(_) => Found::Busy,
+            };
+            match found {
+                Found::Accepted(principal) => {
+                    this.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&failure);
+                    Outcome::Accepted { principal, token: None }
+                }
+                Found::Rejected => {
+                    tokio::time::sleep(this.delay_after_failure(failure)).await;
+                    Outcome::Rejected
+                }
+                Found::Busy => Outcome::Busy,
+            }
+        }))
+    }
+
+    /// The verification of this header that is under way, or a new one.
+    fn join(self: &Arc<Self>, key: Key, credentials: Credentials, now: Instant) -> UnderWay {
+        let snapshot = self.users.current(now);
+        let generation = snapshot.generation;
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(verification) = under_way.get(&(key, generation)) {
+            return verification.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        let Ok(place) = Arc::clone(&self.queue).try_acquire_owned() else {
+            sender.send_replace(Some(Found::Busy));
+            return receiver;
+        };
+        under_way.insert((key, generation), receiver.clone());
+        drop(under_way);
+        let known = snapshot.find(&credentials.user);
+        let stored = Arc::clone(known.map_or(&snapshot.decoy, |known| &known.password));
+        let user = known.map(|known| known.entry.clone());
+        let entry = Entry { basic: Arc::clone(self), key: (key, generation) };
+        // A task of its own: the client that asked first may hang up while others wait for the same answer.
+        tokio::spawn(async move {
+            let entry = entry;
+            let running = Arc::clone(&entry.basic.running).acquire_owned().await;
+            let matches = tokio::task::spawn_blocking(move || {
+                let _running = running;
+                stored.verify(&credentials.password)
+            });
+            let found = match (matches.await, user) {
+                (Ok(true), Some(user)) => {
+                    let principal = Arc::new(Principal::new(user.name, user.role, "basic"));
+                    entry.basic.cache.put(key, Arc::clone(&principal), generation, Instant::now());
+                    Found::Accepted(principal)
+                }
+                (Ok(_), _) => Found::Rejected,
+                (Err(_), _) => Found::Busy,
+            };
+            drop((entry, place));
+            sender.send_replace(Some(found));
+        });
+        receiver
+    }
+
+    fn delay_after_failure(&self, failure: (Option<IpAddr>, Key)) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= FAILURES_MAX && !failures.contains_key(&failure) {
+            // Whoever fills the table only makes others' delays start over.
+            failures.clear();
+        }
+        let count = failures.entry(failure).or_insert(0);
+        let delay = self.settings.failure_delay.saturating_mul(1_u32.checked_shl(*count).unwrap_or(u32::MAX));
+        *count = count.saturating_add(1).min(20);
+        delay.min(self.settings.failure_delay_max)
+    }
+}
+
+/// The row of a verification under way; gone when the verification is over, however it ended.
+struct Entry {
+    basic: Arc<Basic>,
+    key: (Key, u64),
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.basic.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Mechanism for Basic {
+    fn scheme(&self) -> &'static str {
+        "Basic"
+    }
+
+    fn challenge(&self) -> &'static str {
+        "Basic realm=\"WSMAN\""
+    }
+
+    fn sends_secret(&self) -> bool {
+        true
+    }
+
+    fn begin(self: Arc<Self>) -> Box<dyn Exchange> {
+        Box::new(BasicExchange(self))
+    }
+}
+
+/// Basic keeps nothing of a connection: every request brings its own proof.
+struct BasicExchange(Arc<Basic>);
+
+impl Exchange for BasicExchange {
+    fn step(&mut self, authorization: &[u8], channel: &Channel, now: Instant) -> Step {
+        self.0.judge(authorization, channel, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &[u8]) -> Vec<u8> {
+        let mut value = b"Basic ".to_vec();
+        value.extend_from_slice(LENIENT.encode(text).as_bytes());
+        value
+    }
+
+    fn parsed(text: &[u8]) -> Option<(String, String)> {
+        let credentials = parse_authorization(&header(text))?;
+        Some((credentials.user, String::from_utf8_lossy(&credentials.password).into_owned()))
+    }
+
+    fn pair(user: &str, password: &str) -> Option<(String, String)> {
+        Some((user.to_owned(), password.to_owned()))
+    }
+
+    #[test]
+    fn names_and_passwords_are_taken_apart() {
+        assert_eq!(parsed(b"otto:secret"), pair("otto", "secret"));
+        assert_eq!(parsed(b"otto:a:b:c"), pair("otto", "a:b:c"));
+        assert_eq!(parsed(b"otto:"), pair("otto", ""));
+        assert_eq!(parsed(b":x"), pair("", "x"));
+        assert_eq!(parsed(b"DOMAIN\\otto:p@ss\\word"), pair("otto", "p@ss\\word"));
+        assert_eq!(parsed(b"otto@example.com:x"), pair("otto", "x"));
+        assert_eq!(parsed("j\u{f6}rg:\u{20ac}".as_bytes()), pair("j\u{f6}rg", "\u{20ac}"));
+        assert_eq!(parsed(b"j\xf6rg:\xe4"), pair("j\u{f6}rg", "\u{e4}"));
+        assert_eq!(parsed(b"no colon"), None);
+    }
+
+    #[test]
+    fn the_scheme_has_no_case_and_padding_may_be_missing() {
+        for value in [&b"basic b3R0bzp4"[..], b"BASIC   b3R0bzp4 ", b"Basic b3R0bzp4"] {
+            assert!(parse_authorization(value).is_some());
+        }
+        assert!(parse_authorization(b"Basic b3R0bzp4eA").is_some(), "no padding");
+        for value in [&b"Basic"[..], b"Basic ", b"Basic !!!", b"Basicb3R0bzp4", b"Bearer b3R0bzp4", b""] {
+            assert!(parse_authorization(value).is_none());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The authenticated caller and what it may do.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a caller may do. The order is the order of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads: Identify, Get, Enumerate, Pull, Release.
+    Viewer,
+    /// Reads and calls methods.
+    Operator,
+    /// Everything.
+    Administrator,
+}
+
+impl Role {
+    /// The role's word in the users file, on the command line and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Administrator => "administrator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// A word that is no role.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no role: use viewer, operator or administrator")]
+pub struct RoleError(pub String);
+
+impl FromStr for Role {
+    type Err = RoleError;
+
+    fn from_str(word: &str) -> Result<Self, RoleError> {
+        match word {
+            "viewer" => Ok(Self::Viewer),
+            "operator" => Ok(Self::Operator),
+            "administrator" => Ok(Self::Administrator),
+            _ => Err(RoleError(word.to_owned())),
+        }
+    }
+}
+
+/// An authenticated caller. Only the authenticators of this module can make one, and it cannot be changed afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    name: String,
+    role: Role,
+    mechanism: &'static str,
+}
+
+impl Principal {
+    /// For authenticators only: `name` has just been proved with `mechanism`.
+    pub(in crate::auth) fn new(name: String, role: Role, mechanism: &'static str) -> Self {
+        Self { name, role, mechanism }
+    }
+
+    /// A principal for the unit tests of other modules; absent from every build that serves.
+    #[cfg(test)]
+    pub(crate) fn for_tests(name: &str, role: Role) -> Self {
+        Self::new(name.to_owned(), role, "test")
+    }
+
+    /// The user's name as the users file spells it, whatever spelling the client used.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the caller may do.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// How the caller proved itself: `basic`, `local`.
+    pub fn mechanism(&self) -> &'static str {
+        self.mechanism
+    }
+
+    /// Whether the caller's role is `needed` or above.
+    pub fn may(&self, needed: Role) -> bool {
+        self.role >= needed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_ordered_and_round_trip() {
+        assert!(Role::Viewer < Role::Operator && Role::Operator < Role::Administrator);
+        for role in [Role::Viewer, Role::Operator, Role::Administrator] {
+            assert_eq!(role.as_str().parse(), Ok(role));
+        }
+        assert_eq!("Admin".parse::<Role>(), Err(RoleError("Admin".to_owned())));
+    }
+
+    #[test]
+    fn a_role_includes_the_ones_below() {
+        let operator = Principal::for_tests("otto", Role::Operator);
+        assert!(operator.may(Role::Viewer) && operator.may(Role::Operator) && !operator.may(Role::Administrator));
+    }
+}

@@ -1,0 +1,457 @@
+//! The users file, and the live view of it that logins are checked against.
+//!
+//! One JSON object a line, `{"name":"otto","role":"operator","password":"$argon2id$.."}`, in a file of the data
+//! directory that only its owner may read. It is replaced as a whole (a new file, synced, renamed over the old one), so
+//! a reader sees the old users or the new ones and a crash leaves one of the two.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+
+use super::password::{Cost, PasswordError, SALT_OCTETS, StoredPassword};
+use super::principal::Role;
+
+/// The file's name in the data directory.
+pub const FILE_NAME: &str = "users";
+/// Octets of the longest name.
+const NAME_OCTETS_MAX: usize = 64;
+/// The largest file that is read: some 10,000 users.
+const FILE_OCTETS_MAX: u64 = 4 * 1024 * 1024;
+
+/// A users file that cannot be used, or a change to it that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// Reading or writing failed.
+    #[error("users file {path}: {source}")]
+    Io {
+        /// The file at fault.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Group or others have access.
+    #[error("users file {path} has mode {mode:04o}: nobody but its owner may have access (chmod 600 {path})")]
+    Exposed {
+        /// The file at fault.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A line is not a user.
+    #[error("users file {path}, line {line}: {problem}")]
+    Damaged {
+        /// The file at fault.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The name cannot be a user's.
+    #[error("{name:?} cannot be a user name: {problem}")]
+    Name {
+        /// The name as given.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The user is there already.
+    #[error("user {0} exists already: remove it first to change its role or password")]
+    Exists(String),
+    /// There is no such user.
+    #[error("there is no user {0}")]
+    Unknown(String),
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+}
+
+/// A user without the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserEntry {
+    /// The name as it was given when the user was added; compared without case.
+    pub name: String,
+    /// What the user may do.
+    pub role: Role,
+}
+
+/// One line of the file.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    name: String,
+    role: Role,
+    /// PHC string.
+    password: String,
+}
+
+/// The users file as the command line edits it.
+#[derive(Clone, Debug)]
+pub struct UserFile {
+    path: PathBuf,
+}
+
+impl UserFile {
+    /// The users file of a data directory, whether it is there yet or not.
+    pub fn in_directory(data_dir: &Path) -> Self {
+        Self { path: data_dir.join(FILE_NAME) }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The users in the file's order; none when there is no file.
+    pub fn list(&self) -> Result<Vec<UserEntry>, UsersError> {
+        Ok(self.read()?.into_iter().map(|line| UserEntry { name: line.name, role: line.role }).collect())
+    }
+
+    /// Add a user. `salt` must be random.
+    pub fn add(
+        &self,
+        name: &str,
+        role: Role,
+        password: &[u8],
+        salt: [u8; SALT_OCTETS],
+        cost: Cost,
+    ) -> Result<(), UsersError> {
+        check_name(name)?;
+        let password = StoredPassword::create(password, salt, cost)?.to_phc();
+        let _lock = self.lock()?;
+        let mut lines = self.read()?;
+        if lines.iter().any(|line| same_name(&line.name, name)) {
+            return Err(UsersError::Exists(name.to_owned()));
+        }
+        lines.push(Line { name: name.to_owned(), role, password });
+        self.replace(&lines)
+    }
+
+    /// Remove a user.
+    pub fn remove(&self, name: &str) -> Result<(), UsersError> {
+        let _lock = self.lock()?;
+        let mut lines = self.read()?;
+        let before = lines.len();
+        lines.retain(|line| !same_name(&line.name, name));
+        if lines.len() == before {
+            return Err(UsersError::Unknown(name.to_owned()));
+        }
+        self.replace(&lines)
+    }
+
+    fn read(&self) -> Result<Vec<Line>, UsersError> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(self.io(source)),
+        };
+        let metadata = file.metadata().map_err(|source| self.io(source))?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(UsersError::Exposed { path: self.path.clone(), mode });
+        }
+        if metadata.len() > FILE_OCTETS_MAX {
+            return Err(self.io(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB")));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|source| self.io(source))?;
+        let mut lines: Vec<Line> = Vec::new();
+        for (index, source) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let damaged = |problem| UsersError::Damaged { path: self.path.clone(), line: index + 1, problem };
+            let line: Line = serde_json::from_str(source).map_err(|error| damaged(error.to_string()))?;
+            check_name(&line.name).map_err(|error| damaged(error.to_string()))?;
+            if lines.iter().any(|earlier| same_name(&earlier.name, &line.name)) {
+                return Err(damaged(format!("user {} is there twice", line.name)));
+            }
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    /// Keep other writers out until the returned file is dropped.
+    fn lock(&self) -> Result<File, UsersError> {
+        let path = self.path.with_extension("lock");
+        let open = || {
+            let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+            lock.lock()?;
+            Ok(lock)
+        };
+        open().map_err(|source| UsersError::Io { path: path.clone(), source })
+    }
+
+    fn replace(&self, lines: &[Line]) -> Result<(), UsersError> {
+        let write = || {
+            let new = self.path.with_extension("new");
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            // Made anew, so that the mode is ours and no link is followed.
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
+            for line in lines {
+                serde_json::to_writer(&mut file, line)?;
+                file.write_all(b"\n")?;
+            }
+            file.sync_all()?;
+            fs::rename(&new, &self.path)?;
+            // The rename itself is durable only with its directory.
+            self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+        };
+        write().map_err(|source| self.io(source))
+    }
+
+    fn io(&self, source: io::Error) -> UsersError {
+        UsersError::Io { path: self.path.clone(), source }
+    }
+
+    /// What tells one state of the file from another without reading it.
+    fn stamp(&self) -> Option<Stamp> {
+        let metadata = fs::metadata(&self.path).ok()?;
+        Some(Stamp {
+            file: (metadata.dev(), metadata.ino(), metadata.size(), metadata.mode()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64, u64, u32),
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+fn check_name(name: &str) -> Result<(), UsersError> {
+    let problem = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > NAME_OCTETS_MAX {
+        "it is longer than 64 octets"
+    } else if name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        "it has white space or control characters"
+    } else if name.contains([':', '\\', '@', '/']) {
+        "':' ends a name in HTTP Basic, '\\', '@' and '/' separate it from its domain"
+    } else {
+        return Ok(());
+    };
+    Err(UsersError::Name { name: name.to_owned(), problem })
+}
+
+fn same_name(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+/// A user as logins see it.
+#[derive(Debug)]
+pub(super) struct Known {
+    folded: String,
+    pub(super) entry: UserEntry,
+    pub(super) password: Arc<StoredPassword>,
+}
+
+/// The users at one moment.
+pub(super) struct Snapshot {
+    /// Grows with every change, so that what was proved against earlier users can be told.
+    pub(super) generation: u64,
+    known: Vec<Known>,
+    /// Verified in the place of an unknown user's password, so that both cost the same.
+    pub(super) decoy: Arc<StoredPassword>,
+    stamp: Option<Stamp>,
+}
+
+impl Snapshot {
+    /// The user of that name, compared without case over the whole length.
+    pub(super) fn find(&self, name: &str) -> Option<&Known> {
+        let folded = name.to_lowercase();
+        let mut found = None;
+        for known in &self.known {
+            // No early end: the time does not tell where in the file a name stands.
+            if bool::from(known.folded.as_bytes().ct_eq(folded.as_bytes())) {
+                found = Some(known);
+            }
+        }
+        found
+    }
+}
+
+/// The live users: the file's content, read again when the file changes.
+pub struct Users {
+    file: UserFile,
+    snapshot: ArcSwap<Snapshot>,
+    recheck: Duration,
+    started: Instant,
+    /// When to look at the file again, in milliseconds after `started`.
+    due: AtomicU64,
+    decoy: [u8; SALT_OCTETS],
+}
+
+impl Users {
+    /// Read the users of `file`. Later changes are noticed within `recheck` (or with the first login after them).
+    /// `random` makes the password of nobody, which unknown users are checked against.
+    pub fn open(
+        file: UserFile,
+        recheck: Duration,
+        random: [u8; SALT_OCTETS],
+        now: Instant,
+    ) -> Result<Self, UsersError> {
+        let stamp = file.stamp();
+        let snapshot = snapshot(file.read()?, 1, stamp, random, &file.path)?;
+        let due = AtomicU64::new(millis(recheck));
+        Ok(Self { file, snapshot: ArcSwap::from_pointee(snapshot), recheck, started: now, due, decoy: random })
+    }
+
+    /// How many users there are.
+    pub fn len(&self) -> usize {
+        self.snapshot.load().known.len()
+    }
+
+    /// Whether nobody can log in.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The users now; looks at the file when a look is due.
+    pub(super) fn current(&self, now: Instant) -> arc_swap::Guard<Arc<Snapshot>> {
+        let elapsed = millis(now.saturating_duration_since(self.started));
+        if elapsed >= self.due.load(Ordering::Relaxed) {
+            self.due.store(elapsed.saturating_add(millis(self.recheck)), Ordering::Relaxed);
+            self.refresh();
+        }
+        self.snapshot.load()
+    }
+
+    /// Look at the file, and read it when it changed. A file that became unreadable, open to others or damaged lets
+    /// nobody in until it is put right: whom it was meant to remove is unknown.
+    pub(super) fn refresh(&self) {
+        let current = self.snapshot.load();
+        let stamp = self.file.stamp();
+        if stamp == current.stamp {
+            return;
+        }
+        let generation = current.generation + 1;
+        let fresh = self.file.read().and_then(|it| snapshot(it, generation, stamp, self.decoy, self.file.path()));
+        let fresh = match fresh {
+            Ok(fresh) => {
+                tracing::info!(message_id = "FBD1001", users = fresh.known.len(), "users file read again");
+                fresh
+            }
+            Err(error) => {
+                tracing::error!(message_id = "FBD1002", %error, "nobody can log in until the users file is put right");
+                Snapshot { generation, known: Vec::new(), decoy: Arc::clone(&current.decoy), stamp }
+            }
+        };
+        self.snapshot.store(Arc::new(fresh));
+    }
+}
+
+fn snapshot(
+    lines: Vec<Line>,
+    generation: u64,
+    stamp: Option<Stamp>,
+    random: [u8; SALT_OCTETS],
+    path: &Path,
+) -> Result<Snapshot, UsersError> {
+    let mut known = Vec::with_capacity(lines.len());
+    for (index, line) in lines.into_iter().enumerate() {
+        let password = StoredPassword::parse(&line.password).map_err(|error| UsersError::Damaged {
+            path: path.to_owned(),
+            line: index + 1,
+            problem: error.to_string(),
+        })?;
+        let entry = UserEntry { name: line.name, role: line.role };
+        known.push(Known { folded: entry.name.to_lowercase(), entry, password: Arc::new(password) });
+    }
+    let cost = known.first().map_or_else(Cost::default, |user| user.password.cost());
+    let decoy = Arc::new(StoredPassword::decoy(random, cost));
+    Ok(Snapshot { generation, known, decoy, stamp })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+
+    fn file() -> (tempfile::TempDir, UserFile) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = UserFile::in_directory(directory.path());
+        (directory, file)
+    }
+
+    #[test]
+    fn users_are_added_listed_and_removed() {
+        let (_directory, file) = file();
+        assert!(file.list().unwrap().is_empty());
+        file.add("Otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
+        file.add("vera", Role::Viewer, b"", [2; SALT_OCTETS], CHEAP).unwrap();
+        assert!(matches!(file.add("oTTo", Role::Viewer, b"x", [3; SALT_OCTETS], CHEAP), Err(UsersError::Exists(_))));
+        let names: Vec<_> = file.list().unwrap().into_iter().map(|user| (user.name, user.role)).collect();
+        assert_eq!(names, [("Otto".to_owned(), Role::Operator), ("vera".to_owned(), Role::Viewer)]);
+        assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        file.remove("OTTO").unwrap();
+        assert!(matches!(file.remove("otto"), Err(UsersError::Unknown(_))));
+        assert_eq!(file.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn names_that_a_header_cannot_carry_are_refused() {
+        let (_directory, file) = file();
+        let long = "n".repeat(65);
+        for name in ["", "a:b", "d\\u", "u@d", "a b", "a\u{7}", "a/b", &long] {
+            let result = file.add(name, Role::Viewer, b"x", [1; SALT_OCTETS], CHEAP);
+            assert!(matches!(result, Err(UsersError::Name { .. })), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused() {
+        let (_directory, file) = file();
+        file.add("otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(file.list(), Err(UsersError::Exposed { .. })), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_is_told() {
+        let (_directory, file) = file();
+        file.add("otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
+        let mut text = fs::read_to_string(file.path()).unwrap();
+        text.push_str("{\"name\":\"x\"\n");
+        fs::write(file.path(), text).unwrap();
+        let told = file.list().unwrap_err().to_string();
+        assert!(told.contains("line 2"), "{told}");
+    }
+
+    #[test]
+    fn a_change_is_noticed_and_a_damaged_file_lets_nobody_in() {
+        let (_directory, file) = file();
+        let now = Instant::now();
+        let users = Users::open(file.clone(), Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
+        assert!(users.is_empty());
+        file.add("otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
+        let first = users.current(now).generation;
+        assert!(users.current(now).find("OTTO").is_some() && users.current(now).find("ott").is_none());
+        assert_eq!(users.current(now).generation, first, "unchanged, so not read again");
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(users.current(now).find("otto").is_none());
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(users.current(now).find("otto").is_some());
+        assert!(users.current(now).generation > first);
+    }
+}

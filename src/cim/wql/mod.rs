@@ -1,0 +1,202 @@
+//! WQL, the query language of WMI: `SELECT properties FROM class WHERE condition`.
+//!
+//! [`Query::parse`] reads the text, [`Query::resolve`] finds classes and properties in the schema and converts literals to
+//! the types of their properties, [`Query::matches`] asks an instance. What a missing value makes unknown is handled as
+//! in SQL: a comparison with NULL is neither true nor false, and only what is true is selected.
+//!
+//! Strings are compared without regard to case, as WMI does. A comparison with an array property holds when it holds
+//! for one of the items.
+
+mod eval;
+mod lex;
+mod like;
+mod parse;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use super::CimInstance;
+use super::schema::{ClassId, Schema};
+use super::value::Value;
+
+/// What a query may need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Octets of the text.
+    pub octets_max: usize,
+    /// Depth of parentheses and NOT.
+    pub depth_max: u16,
+    /// Comparisons in the condition.
+    pub terms_max: u16,
+    /// Properties in the list of the SELECT.
+    pub properties_max: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { octets_max: 16_384, depth_max: 32, terms_max: 256, properties_max: 512 }
+    }
+}
+
+/// A query, as far as its state says: [`Parsed`] or [`Resolved`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query<State> {
+    state: State,
+}
+
+/// The text was read; its names are not checked yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    projection: Option<Vec<parse::Name>>,
+    class: parse::Name,
+    condition: Option<Condition<parse::Term>>,
+}
+
+/// Names are classes and slots of a schema, literals are values of the right type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    class: ClassId,
+    projection: Option<Vec<u16>>,
+    condition: Option<Condition<resolve::Term>>,
+}
+
+/// How terms are joined.
+#[derive(Clone, Debug, PartialEq)]
+enum Condition<Term> {
+    /// AND of two or more.
+    All(Vec<Condition<Term>>),
+    /// OR of two or more.
+    Any(Vec<Condition<Term>>),
+    Not(Box<Condition<Term>>),
+    Term(Term),
+}
+
+/// How two values are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// What is wrong in a query, and at which character of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WqlError {
+    /// The character, counted from one.
+    pub position: u32,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for WqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "character {} of the query: {}", self.position, self.message)
+    }
+}
+
+impl std::error::Error for WqlError {}
+
+impl Query<Parsed> {
+    /// Reads a query under the default [`Limits`].
+    pub fn parse(text: &str) -> Result<Self, WqlError> {
+        Self::parse_within(text, &Limits::default())
+    }
+
+    /// Reads a query under limits.
+    pub fn parse_within(text: &str, limits: &Limits) -> Result<Self, WqlError> {
+        parse::parse(text, limits).map(|state| Query { state })
+    }
+
+    /// The name of the class as written.
+    pub fn class_name(&self) -> &str {
+        &self.state.class.text
+    }
+
+    /// Looks up all names and converts all literals.
+    pub fn resolve(&self, schema: &Schema) -> Result<Query<Resolved>, WqlError> {
+        resolve::resolve(&self.state, schema).map(|state| Query { state })
+    }
+}
+
+impl fmt::Display for Query<Parsed> {
+    /// The query in one spelling: parsing it again gives the same query.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        parse::print(&self.state, f)
+    }
+}
+
+impl Query<Resolved> {
+    /// All instances of a class.
+    pub fn all(class: ClassId) -> Self {
+        Query { state: Resolved { class, projection: None, condition: None } }
+    }
+
+    /// The class after FROM; instances of classes below it are selected, too.
+    pub fn class(&self) -> ClassId {
+        self.state.class
+    }
+
+    /// The slots after SELECT in the order written; none stands for `*`. System properties (`__PATH`) are left out.
+    pub fn projection(&self) -> Option<&[u16]> {
+        self.state.projection.as_deref()
+    }
+
+    /// Whether the query selects the instance: it is of the class or below, and the condition is true.
+    pub fn matches(&self, schema: &Schema, instance: &CimInstance) -> bool {
+        schema.is_a(instance.class, self.state.class)
+            && self
+                .state
+                .condition
+                .as_ref()
+                .is_none_or(|condition| eval::truth(condition, schema, instance) == Some(true))
+    }
+
+    /// The value that a property must have: of a term `property = literal` that the whole condition cannot do without.
+    /// Strings are equal without regard to case.
+    pub fn equality(&self, slot: u16) -> Option<&Value> {
+        match self.state.condition.as_ref()? {
+            Condition::All(parts) => parts.iter().find_map(|part| part.equality(slot)),
+            single => single.equality(slot),
+        }
+    }
+
+    /// Whether there is a condition at all.
+    pub fn has_condition(&self) -> bool {
+        self.state.condition.is_some()
+    }
+}
+
+impl Condition<resolve::Term> {
+    fn equality(&self, slot: u16) -> Option<&Value> {
+        if let Condition::Term(term) = self { term.equality(slot) } else { None }
+    }
+}
+
+impl Operator {
+    fn symbol(self) -> &'static str {
+        match self {
+            Operator::Equal => "=",
+            Operator::NotEqual => "<>",
+            Operator::Less => "<",
+            Operator::LessOrEqual => "<=",
+            Operator::Greater => ">",
+            Operator::GreaterOrEqual => ">=",
+        }
+    }
+
+    /// The operator that says the same with the sides exchanged.
+    fn exchanged(self) -> Self {
+        match self {
+            Operator::Less => Operator::Greater,
+            Operator::LessOrEqual => Operator::GreaterOrEqual,
+            Operator::Greater => Operator::Less,
+            Operator::GreaterOrEqual => Operator::LessOrEqual,
+            same => same,
+        }
+    }
+}

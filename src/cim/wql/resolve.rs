@@ -1,0 +1,215 @@
+//! Names become classes and slots, literals become values of the types of their properties.
+
+use super::like::Pattern;
+use super::parse::{self, Literal, Name};
+use super::{Condition, Operator, Parsed, Resolved, WqlError};
+use crate::cim::schema::{Class, ClassId, Property, Schema};
+use crate::cim::value::{CimType, Value};
+use crate::cim::{CimDatetime, ObjectPath, Text};
+
+/// System properties that may be selected; answers have them in other places.
+const SELECTABLE: [&str; 10] = [
+    "__PATH",
+    "__RELPATH",
+    "__SERVER",
+    "__NAMESPACE",
+    "__CLASS",
+    "__SUPERCLASS",
+    "__DYNASTY",
+    "__DERIVATION",
+    "__GENUS",
+    "__PROPERTY_COUNT",
+];
+
+/// A statement about one property of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Term {
+    pub(super) subject: Subject,
+    pub(super) test: Test,
+}
+
+/// What a statement is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Slot(u16),
+    /// `__CLASS`
+    Class,
+    /// `__SUPERCLASS`
+    Superclass,
+    /// `__DYNASTY`
+    Dynasty,
+    /// `__this`
+    This,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Test {
+    Compare(Operator, Operand),
+    Like(Pattern),
+    Isa(ClassId),
+    IsNull,
+    IsNotNull,
+}
+
+/// The literal of a comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Operand {
+    /// A value of the property's type.
+    Value(Value),
+    /// A whole number that the property's type cannot hold.
+    Integer(i128),
+    /// A number between this whole number and the next.
+    Above(i128),
+}
+
+impl Term {
+    pub(super) fn equality(&self, slot: u16) -> Option<&Value> {
+        match (self.subject, &self.test) {
+            (Subject::Slot(of), Test::Compare(Operator::Equal, Operand::Value(value))) if of == slot => Some(value),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn resolve(query: &Parsed, schema: &Schema) -> Result<Resolved, WqlError> {
+    let Some(class) = schema.class_by_name(&query.class.text) else {
+        return fail(&query.class, format!("there is no class \"{}\"", query.class.text));
+    };
+    let resolver = Resolver { schema, class };
+    let projection = query.projection.as_ref().map(|names| resolver.projection(names)).transpose()?;
+    let condition = query.condition.as_ref().map(|condition| resolver.condition(condition)).transpose()?;
+    Ok(Resolved { class: class.id, projection, condition })
+}
+
+fn fail<T>(name: &Name, message: String) -> Result<T, WqlError> {
+    Err(WqlError { position: name.position, message })
+}
+
+struct Resolver<'s> {
+    schema: &'s Schema,
+    class: &'s Class,
+}
+
+impl<'s> Resolver<'s> {
+    fn projection(&self, names: &[Name]) -> Result<Vec<u16>, WqlError> {
+        let mut slots = Vec::with_capacity(names.len());
+        for name in names {
+            if SELECTABLE.iter().any(|known| known.eq_ignore_ascii_case(&name.text)) {
+                continue;
+            }
+            let (slot, _) = self.property(name)?;
+            if !slots.contains(&slot) {
+                slots.push(slot);
+            }
+        }
+        Ok(slots)
+    }
+
+    fn property(&self, name: &Name) -> Result<(u16, &'s Property), WqlError> {
+        match self.class.property(&name.text) {
+            Some(found) => Ok(found),
+            None => fail(name, format!("{} has no property \"{}\"", self.class.name, name.text)),
+        }
+    }
+
+    fn condition(&self, condition: &Condition<parse::Term>) -> Result<Condition<Term>, WqlError> {
+        let several = |parts: &[Condition<parse::Term>]| -> Result<Vec<_>, _> {
+            parts.iter().map(|part| self.condition(part)).collect()
+        };
+        Ok(match condition {
+            Condition::All(parts) => Condition::All(several(parts)?),
+            Condition::Any(parts) => Condition::Any(several(parts)?),
+            Condition::Not(inner) => Condition::Not(Box::new(self.condition(inner)?)),
+            Condition::Term(term) => Condition::Term(self.term(term)?),
+        })
+    }
+
+    fn term(&self, term: &parse::Term) -> Result<Term, WqlError> {
+        let name = &term.property;
+        let system = [
+            ("__CLASS", Subject::Class),
+            ("__SUPERCLASS", Subject::Superclass),
+            ("__DYNASTY", Subject::Dynasty),
+            ("__THIS", Subject::This),
+        ];
+        let found = system.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name.text));
+        let (subject, property) = if let Some((_, subject)) = found {
+            (*subject, None)
+        } else {
+            let (slot, property) = self.property(name)?;
+            (Subject::Slot(slot), Some(property))
+        };
+        let test = match &term.test {
+            parse::Test::IsNull => Test::IsNull,
+            parse::Test::Isa(class) => self.isa(name, subject, property, class)?,
+            _ if subject == Subject::This => return fail(name, "__this can only be asked with ISA".to_owned()),
+            parse::Test::Like(pattern) => match property {
+                Some(property) if property.cim_type != CimType::String => {
+                    return fail(name, format!("LIKE asks strings, and {} is a {}", property.name, property.cim_type));
+                }
+                _ => Test::Like(Pattern::new(pattern)),
+            },
+            parse::Test::Compare(operator, Literal::Null) => match operator {
+                Operator::Equal => Test::IsNull,
+                Operator::NotEqual => Test::IsNotNull,
+                _ => return fail(name, format!("NULL has no order: {} is not possible", operator.symbol())),
+            },
+            parse::Test::Compare(operator, literal) => Test::Compare(*operator, self.operand(name, property, literal)?),
+        };
+        Ok(Term { subject, test })
+    }
+
+    fn isa(&self, name: &Name, subject: Subject, property: Option<&Property>, class: &Name) -> Result<Test, WqlError> {
+        let askable = match property {
+            Some(property) => property.embedded.is_some() || property.cim_type == CimType::Reference,
+            None => matches!(subject, Subject::This | Subject::Class),
+        };
+        if !askable {
+            return fail(name, format!("ISA asks __this, embedded instances and references, not {}", name.text));
+        }
+        match self.schema.find(&class.text) {
+            Some(class) => Ok(Test::Isa(class)),
+            None => fail(class, format!("there is no class \"{}\"", class.text)),
+        }
+    }
+
+    /// A literal as a value of the property's type; without a property, of a string.
+    fn operand(&self, name: &Name, property: Option<&Property>, literal: &Literal) -> Result<Operand, WqlError> {
+        let cim_type = property.map_or(CimType::String, |property| property.cim_type);
+        let text = match literal {
+            Literal::Text(text) => text.clone(),
+            Literal::Integer(number) => number.to_string(),
+            Literal::Real(number) => number.to_string(),
+            Literal::Boolean(truth) => if *truth { "TRUE" } else { "FALSE" }.to_owned(),
+            Literal::Null => String::new(),
+        };
+        let wrong = |reason: String| fail(name, format!("{} cannot be compared: {reason}", name.text));
+        if cim_type.integer_range().is_some() {
+            let number = crate::cim::value::parse_integer(text.trim());
+            return match (number, between(&text)) {
+                (Some(number), _) => {
+                    Ok(Value::from_integer(cim_type, number).map_or(Operand::Integer(number), Operand::Value))
+                }
+                (None, Some(operand)) => Ok(operand),
+                (None, None) => wrong(format!("\"{}\" is not a number", text.chars().take(64).collect::<String>())),
+            };
+        }
+        let value = match cim_type {
+            CimType::Reference => ObjectPath::parse_wmi(&text, self.schema).map(Value::from).map_err(|e| e.to_string()),
+            CimType::Datetime => CimDatetime::parse(&text)
+                .map(Value::Datetime)
+                .ok_or_else(|| Value::parse(cim_type, &text).map_or_else(|error| error.to_string(), |_| String::new())),
+            CimType::String => Ok(Value::String(Text::Owned(text))),
+            _ => Value::parse(cim_type, &text).map_err(|error| error.to_string()),
+        };
+        value.map(Operand::Value).or_else(wrong)
+    }
+}
+
+/// A number with a fraction, for a comparison with whole numbers.
+fn between(text: &str) -> Option<Operand> {
+    let number: f64 = text.trim().parse().ok()?;
+    // Printed without a fraction this is exact, however large.
+    let floor = format!("{:.0}", number.floor()).parse().ok()?;
+    Some(if number.fract() == 0.0 { Operand::Integer(floor) } else { Operand::Above(floor) })
+}

@@ -1,0 +1,218 @@
+//! `vm`: the virtual machines of a data directory.
+
+use super::place::Place;
+use super::print;
+use super::{Failure, Outcome, block_on};
+use crate::client::{Client, Enumeration, Instance, Item};
+use crate::replication::{
+    EnabledState, ReplicationHealth, ReplicationMode, ReplicationState, View, Vm, VmId,
+};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// What `vm` takes.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    operation: Operation,
+}
+
+#[derive(Debug, Subcommand)]
+enum Operation {
+    /// Take a VM whose disks are raw images at both sites into the inventory
+    Import(Import),
+    /// List the VMs
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one VM
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// The VM's name or GUID
+        vm: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `vm import` takes.
+#[derive(Debug, Args)]
+struct Import {
+    #[command(flatten)]
+    place: Place,
+    /// The VM's name
+    name: String,
+    /// Home's raw images, in the order of the VM's disks
+    #[arg(long = "disk", value_name = "PATH", required = true, num_args = 1..)]
+    disks: Vec<PathBuf>,
+    /// The peer's raw images, mounted here, in the same order
+    #[arg(long = "peer-disk", value_name = "PATH", required = true, num_args = 1..)]
+    peer_disks: Vec<PathBuf>,
+    /// The VM's GUID, when it has one already
+    #[arg(long, value_name = "GUID")]
+    id: Option<Uuid>,
+    /// The VM runs at the peer since a failover
+    #[arg(long)]
+    failed_over: bool,
+}
+
+/// Runs one operation.
+pub fn run(arguments: Arguments) -> Outcome {
+    block_on(async {
+        match arguments.operation {
+            Operation::Import(import) => import.run().await,
+            Operation::List { place, json } => list(&place, json).await,
+            Operation::Show { place, vm, json } => show(&place, &vm, json).await,
+        }
+    })
+}
+
+/// One line of the list.
+struct Line {
+    name: String,
+    id: String,
+    enabled: EnabledState,
+    mode: ReplicationMode,
+    state: ReplicationState,
+    health: ReplicationHealth,
+}
+
+impl Line {
+    fn from_vm(vm: &Vm) -> Self {
+        Self {
+            name: vm.name.clone(),
+            id: vm.id.to_string(),
+            enabled: vm.enabled_state,
+            mode: vm.mode,
+            state: vm.state,
+            health: vm.health,
+        }
+    }
+
+    fn from_instance(instance: &Instance) -> Self {
+        let text = |name: &str| instance.text(name).unwrap_or_default().to_owned();
+        let number = |name: &str| instance.number(name).and_then(|number| u16::try_from(number).ok()).unwrap_or_default();
+        Self {
+            name: text("ElementName"),
+            id: text("Name"),
+            enabled: EnabledState(number("EnabledState")),
+            mode: ReplicationMode(number("ReplicationMode")),
+            state: ReplicationState(number("ReplicationState")),
+            health: ReplicationHealth(number("ReplicationHealth")),
+        }
+    }
+}
+
+/// All VMs as the server tells them; the host itself is a Msvm_ComputerSystem too, but no VM.
+async fn listed(client: &mut Client) -> Result<Vec<Instance>, Failure> {
+    let enumeration = Enumeration { resource_uri: Place::class("Msvm_ComputerSystem"), ..Enumeration::default() };
+    let mut systems = Vec::new();
+    client
+        .enumerate(&enumeration, |page| {
+            for item in page {
+                if let Item::Object(instance, _) = item {
+                    systems.push(instance);
+                }
+            }
+        })
+        .await?;
+    systems.retain(|system| system.text("Name").is_some_and(|name| Uuid::try_parse(name).is_ok()));
+    Ok(systems)
+}
+
+async fn list(place: &Place, as_json: bool) -> Outcome {
+    let vms: Vec<Line> = match place.server().await? {
+        Some(mut client) => listed(&mut client).await?.iter().map(Line::from_instance).collect(),
+        None => place.view().await?.vms_after(None).map(|vm| Line::from_vm(vm)).collect(),
+    };
+    if as_json {
+        let list: serde_json::Value = vms
+            .iter()
+            .map(|vm| {
+                let (enabled, mode, state, health) = (vm.enabled.0, vm.mode.0, vm.state.0, vm.health.0);
+                json!({
+                    "name": vm.name, "id": vm.id, "enabled_state": enabled, "replication_mode": mode,
+                    "replication_state": state, "replication_health": health,
+                })
+            })
+            .collect();
+        print::line(&format!("{list:#}"));
+        return Ok(());
+    }
+    if vms.is_empty() {
+        print::line("no VMs; `failbackd vm import` takes one in");
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = vms
+        .iter()
+        .map(|vm| {
+            let (enabled, mode) = (vm.enabled.to_string(), vm.mode.to_string());
+            vec![vm.name.clone(), vm.id.clone(), enabled, mode, vm.state.to_string(), vm.health.to_string()]
+        })
+        .collect();
+    print::line(&print::table(&["VM", "GUID", "Power", "Role", "State", "Health"], &rows));
+    Ok(())
+}
+
+async fn show(place: &Place, wanted: &str, as_json: bool) -> Outcome {
+    let missing = || Failure::Failed(format!("there is no VM '{wanted}'"));
+    if let Some(mut client) = place.server().await? {
+        let same = |system: &&Instance| {
+            ["Name", "ElementName"].iter().any(|key| system.text(key).is_some_and(|text| text.eq_ignore_ascii_case(wanted)))
+        };
+        let systems = listed(&mut client).await?;
+        let system = systems.iter().find(same).ok_or_else(missing)?;
+        if as_json {
+            print::line(&format!("{:#}", print::instance_json(system)));
+        } else {
+            print::line(&print::instance_text(system));
+        }
+        return Ok(());
+    }
+    let view = place.view().await?;
+    let by_id = || VmId::parse(wanted).and_then(|id| view.vm(id));
+    let vm = view.vm_by_name(wanted).or_else(by_id).ok_or_else(missing)?;
+    if as_json {
+        let vm = serde_json::to_value(vm).map_err(|error| Failure::from_error(&error))?;
+        print::line(&format!("{vm:#}"));
+    } else {
+        print::line(&print::pairs(&stored(&view, vm)));
+    }
+    Ok(())
+}
+
+/// A VM as the store has it, told at length.
+fn stored(view: &View, vm: &Vm) -> Vec<(String, String)> {
+    let moment = |micros: Option<crate::job::Timestamp>| micros.map(print::moment).unwrap_or_default();
+    let mut rows = vec![
+        ("VM", vm.name.clone()),
+        ("GUID", vm.id.to_string()),
+        ("Backend", vm.backend.clone()),
+        ("Power", vm.enabled_state.to_string()),
+        ("Role", vm.mode.to_string()),
+        ("State", vm.state.to_string()),
+        ("Health", vm.health.to_string()),
+        ("Runs at", format!("{:?}", vm.authority).to_lowercase()),
+        ("Needs a resync", vm.needs_resync.to_string()),
+        ("Primary host", vm.primary_host.clone()),
+        ("Recovery host", vm.recovery_host.clone()),
+        ("Disks", print::octets(vm.disk_octets)),
+        ("Last replication", moment(vm.last_replication)),
+        ("Changed", moment(Some(vm.changed))),
+    ];
+    if let Some(job) = vm.live_job {
+        rows.push(("Live job", print::guid(job.0)));
+    }
+    for point in view.points_of(vm.id) {
+        rows.push(("Recovery point", format!("{} {} {:?}", point.id, print::moment(point.taken), point.kind)));
+    }
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

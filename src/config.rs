@@ -1,1 +1,0 @@
-//! Configuration: one struct, defaults spelled out; TOML file, then environment, then flags.

@@ -1,0 +1,470 @@
+//! From file, environment and flags to a [`Config`], with the origin of every value.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize as _;
+use toml::de::DeTable;
+use toml::{Table, Value};
+
+use super::nearest::nearest;
+use super::{Config, HooksConfig, PlaceFlags, ServeFlags};
+
+/// What every variable of ours begins with.
+const PREFIX: &str = "FAILBACKD_";
+/// The variable that names the file.
+const FILE_VARIABLE: &str = "FAILBACKD_CONFIG";
+
+/// All that is wrong with a configuration, a line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.join("\n"))]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The file, with the line.
+    File(String, usize),
+    /// A variable.
+    Environment(String),
+    /// A flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file, line) => write!(out, "{file}, line {line}"),
+            Self::Environment(name) => out.write_str(name),
+            Self::Flag(name) => out.write_str(name),
+        }
+    }
+}
+
+/// A configuration and how it came about.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values in force.
+    pub config: Config,
+    /// What does no harm but is probably a mistake.
+    pub warnings: Vec<String>,
+    origins: BTreeMap<Key, Origin>,
+}
+
+impl Loaded {
+    /// The configuration as a TOML file that would bring it about, with the origin of each value that is no default.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let tables = Table::try_from(&self.config).unwrap_or_default();
+        let mut heading = String::new();
+        // Single values stand before the first table, or they would belong to it.
+        let mut leaves = leaves(&tables);
+        leaves.sort_by_key(|(key, _)| key.0.len() > 1);
+        for (key, value) in leaves {
+            if key.table() != heading {
+                heading = key.table();
+                let _ = write!(text, "\n[{heading}]\n");
+            }
+            let _ = write!(text, "{} = {value}", key.name());
+            if let Some(origin) = self.origins.get(&key) {
+                let _ = write!(text, " # {origin}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// The path of a value: tables, then the name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(Vec<String>);
+
+impl Key {
+    fn of(dotted: &str) -> Self {
+        Self(dotted.split('.').map(str::to_owned).collect())
+    }
+
+    fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.0.join("_").to_uppercase())
+    }
+
+    fn name(&self) -> String {
+        self.0.last().map(|name| quoted(name)).unwrap_or_default()
+    }
+
+    fn table(&self) -> String {
+        let tables = self.0.len().saturating_sub(1);
+        self.0.iter().take(tables).map(|name| quoted(name)).collect::<Vec<_>>().join(".")
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0.iter().map(|name| quoted(name)).collect::<Vec<_>>().join("."))
+    }
+}
+
+fn quoted(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { name.to_owned() } else { Value::String(name.to_owned()).to_string() }
+}
+
+/// Every value of a table and its tables.
+fn leaves(table: &Table) -> Vec<(Key, Value)> {
+    let mut found = Vec::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(inner) => found.extend(leaves(inner).into_iter().map(|(mut key, value)| {
+                key.0.insert(0, name.clone());
+                (key, value)
+            })),
+            value => found.push((Key(vec![name.clone()]), value.clone())),
+        }
+    }
+    found
+}
+
+/// Put the configuration together. `environment` is the process's (`std::env::vars`).
+pub fn load(flags: &ServeFlags, environment: &BTreeMap<String, String>) -> Result<Loaded, ConfigError> {
+    let mut builder = Builder::new();
+    let PlaceFlags { config, .. } = &flags.place;
+    let file = config.clone().or_else(|| environment.get(FILE_VARIABLE).map(Into::into));
+    if let Some(path) = file {
+        builder.read_file(&path);
+    }
+    builder.read_environment(environment);
+    builder.read_flags(flags);
+    builder.finish()
+}
+
+struct Builder {
+    /// Every key with its default.
+    known: Vec<(Key, Value)>,
+    hooks: Vec<String>,
+    values: BTreeMap<Key, (Value, Origin)>,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Builder {
+    fn new() -> Self {
+        let known = leaves(&Table::try_from(Config::default()).unwrap_or_default());
+        let hooks = Table::try_from(HooksConfig::default()).unwrap_or_default();
+        Self {
+            known,
+            hooks: hooks.keys().cloned().collect(),
+            values: BTreeMap::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn read_file(&mut self, path: &Path) {
+        let name = path.display().to_string();
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return self.problems.push(format!("{name}: {error}")),
+        };
+        // The first reading has the values, the second their places.
+        let (values, places) = match (toml::from_str::<Table>(&text), DeTable::parse(&text)) {
+            (Ok(values), Ok(places)) => (values, places),
+            (Err(error), _) | (_, Err(error)) => return self.problems.push(format!("{name}: {error}")),
+        };
+        let mut lines = BTreeMap::new();
+        note_lines(places.get_ref(), &text, &mut Vec::new(), &mut lines);
+        for (key, value) in leaves(&values) {
+            let line = lines.get(&key.0).copied().unwrap_or(1);
+            self.take(key, value, Origin::File(name.clone(), line));
+        }
+        for (path, line) in lines {
+            self.check_table(&path, &Origin::File(name.clone(), line));
+        }
+    }
+
+    /// A table without any value in it is no leaf, and may still be misspelt.
+    fn check_table(&mut self, path: &[String], origin: &Origin) {
+        let is_value = self.values.contains_key(&Key(path.to_vec()));
+        let [only] = path else { return };
+        let is_table = only == "vm" || self.known.iter().any(|(key, _)| key.0.len() > 1 && key.0.first() == Some(only));
+        let told = format!("{origin}: unknown key {only}");
+        if !is_value && !is_table && !self.problems.iter().any(|problem| problem.starts_with(&told)) {
+            let tables = self.known.iter().filter(|(key, _)| key.0.len() > 1).map(|(key, _)| key.table());
+            let tables: Vec<String> = tables.collect();
+            let meant = nearest(only, tables.iter().map(String::as_str));
+            self.problems.push(format!("{told}{}", meaning(meant)));
+        }
+    }
+
+    fn read_environment(&mut self, environment: &BTreeMap<String, String>) {
+        let variables: Vec<(String, Key, Value)> =
+            self.known.iter().map(|(key, value)| (key.variable(), key.clone(), value.clone())).collect();
+        for (name, text) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX) && *name != FILE_VARIABLE) {
+            let Some((_, key, default)) = variables.iter().find(|(variable, ..)| variable == name) else {
+                let meant = nearest(name, variables.iter().map(|(variable, ..)| variable.as_str()));
+                self.warnings.push(format!("variable {name} is not one of this program{}", meaning(meant)));
+                continue;
+            };
+            let value = match default {
+                Value::Integer(_) => text.trim().parse().map(Value::Integer).map_err(|_| "a whole number"),
+                Value::Boolean(_) => match text.trim() {
+                    "true" | "1" => Ok(Value::Boolean(true)),
+                    "false" | "0" => Ok(Value::Boolean(false)),
+                    _ => Err("true or false"),
+                },
+                _ => Ok(Value::String(text.clone())),
+            };
+            match value {
+                Ok(value) => self.take(key.clone(), value, Origin::Environment(name.clone())),
+                Err(expected) => self.problems.push(format!("{name}: {text:?} is not {expected}")),
+            }
+        }
+    }
+
+    fn read_flags(&mut self, flags: &ServeFlags) {
+        let ServeFlags { place, http, https, allow_unencrypted, log_format, log_level } = flags;
+        let data_dir = place.data_dir.as_ref().map(|path| Value::String(path.display().to_string()));
+        let text = |value: &Option<String>| value.clone().map(Value::String);
+        let format = log_format.and_then(|format| Value::try_from(format).ok());
+        let given = [
+            ("data_dir", "--data-dir", data_dir),
+            ("http", "--http", text(http)),
+            ("https", "--https", text(https)),
+            ("allow_unencrypted", "--allow-unencrypted", allow_unencrypted.map(Value::Boolean)),
+            ("log.format", "--log-format", format),
+            ("log.level", "--log-level", text(log_level)),
+        ];
+        for (key, flag, value) in given {
+            if let Some(value) = value {
+                self.take(Key::of(key), value, Origin::Flag(flag));
+            }
+        }
+    }
+
+    /// Accept one value over whatever stood there before, if key and type are right.
+    fn take(&mut self, key: Key, value: Value, origin: Origin) {
+        if let Err(meant) = self.check_key(&key) {
+            self.problems.push(format!("{origin}: unknown key {key}{}", meaning(meant.as_deref())));
+            return;
+        }
+        // Alone, so that whatever is wrong is wrong with this value.
+        if let Err(error) = Config::deserialize(Value::Table(nested(&key.0, value.clone()))) {
+            let problem = error.message().to_owned();
+            self.problems.push(format!("{origin}: {key}: {problem}"));
+            return;
+        }
+        self.values.insert(key, (value, origin));
+    }
+
+    /// Whether there is such a key; else the nearest one that there is.
+    fn check_key(&self, key: &Key) -> Result<(), Option<String>> {
+        let parts: Vec<&str> = key.0.iter().map(String::as_str).collect();
+        if let ["vm", name, rest @ ..] = parts.as_slice() {
+            return match rest {
+                ["hooks", hook] if self.hooks.iter().any(|known| known == hook) => Ok(()),
+                ["hooks", hook] => {
+                    let meant = nearest(hook, self.hooks.iter().map(String::as_str));
+                    Err(meant.map(|hook| format!("vm.{}.hooks.{hook}", quoted(name))))
+                }
+                _ => Err(Some(format!("vm.{}.hooks", quoted(name)))),
+            };
+        }
+        if self.known.iter().any(|(known, _)| known == key) {
+            return Ok(());
+        }
+        let dotted: Vec<String> = self.known.iter().map(|(known, _)| known.to_string()).collect();
+        let written = key.to_string();
+        if let Some(meant) = nearest(&written, dotted.iter().map(String::as_str)) {
+            return Err(Some(meant.to_owned()));
+        }
+        // The right name in the wrong table.
+        let name = key.0.last();
+        Err(self.known.iter().find(|(known, _)| known.0.last() == name).map(|(known, _)| known.to_string()))
+    }
+
+    fn finish(mut self) -> Result<Loaded, ConfigError> {
+        let mut table = Table::new();
+        for (key, (value, _)) in &self.values {
+            merge(&mut table, nested(&key.0, value.clone()));
+        }
+        let config = match Config::deserialize(Value::Table(table)) {
+            Ok(config) => config,
+            Err(error) => {
+                self.problems.push(error.message().to_owned());
+                Config::default()
+            }
+        };
+        for (key, problem) in config.problems() {
+            let origin = self.values.get(&Key::of(key)).map(|(_, origin)| format!("{origin}: ")).unwrap_or_default();
+            self.problems.push(format!("{origin}{key}: {problem}"));
+        }
+        if self.problems.is_empty() {
+            let origins = self.values.into_iter().map(|(key, (_, origin))| (key, origin)).collect();
+            Ok(Loaded { config, warnings: self.warnings, origins })
+        } else {
+            Err(ConfigError { problems: self.problems })
+        }
+    }
+}
+
+fn meaning(meant: Option<&str>) -> String {
+    meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default()
+}
+
+/// The line of every key in the document.
+fn note_lines(table: &DeTable<'_>, text: &str, path: &mut Vec<String>, lines: &mut BTreeMap<Vec<String>, usize>) {
+    for (name, value) in table {
+        path.push(name.get_ref().to_string());
+        let before = text.as_bytes().iter().take(name.span().start);
+        lines.insert(path.clone(), 1 + before.filter(|octet| **octet == b'\n').count());
+        if let Some(inner) = value.get_ref().as_table() {
+            note_lines(inner, text, path, lines);
+        }
+        path.pop();
+    }
+}
+
+/// A table of tables with one value at the end of `path`.
+fn nested(path: &[String], value: Value) -> Table {
+    let mut table = Table::new();
+    match path {
+        [] => {}
+        [name] => {
+            table.insert(name.clone(), value);
+        }
+        [name, rest @ ..] => {
+            table.insert(name.clone(), Value::Table(nested(rest, value)));
+        }
+    }
+    table
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (name, value) in from {
+        match (into.get_mut(&name), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (_, value) => {
+                into.insert(name, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::LogFormat;
+    use super::*;
+
+    fn load_text(text: &str, variables: &[(&str, &str)], flags: ServeFlags) -> Result<Loaded, ConfigError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f.toml");
+        fs::write(&path, text).unwrap();
+        let place = PlaceFlags { config: Some(path), ..flags.place };
+        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        load(&ServeFlags { place, ..flags }, &environment)
+    }
+
+    fn problems(text: &str) -> String {
+        load_text(text, &[], ServeFlags::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn flags_stand_over_variables_over_the_file_over_the_defaults() {
+        let file = "http = \"127.0.0.1:1\"\nhttps = \"127.0.0.1:1\"\nhost_name = \"file\"\n[limits]\njobs_max = 7\n";
+        let variables =
+            [("FAILBACKD_HTTPS", "off"), ("FAILBACKD_HTTP", "127.0.0.1:2"), ("FAILBACKD_LIMITS_DEPTH_MAX", "99")];
+        let flags = ServeFlags { http: Some("127.0.0.1:3".to_owned()), ..ServeFlags::default() };
+        let loaded = load_text(file, &variables, flags).unwrap();
+        let config = &loaded.config;
+        assert_eq!((config.http_address(), config.https_address()), (Some("127.0.0.1:3"), None));
+        assert_eq!((config.host_name.as_str(), config.limits.jobs_max, config.limits.depth_max), ("file", 7, 99));
+        assert_eq!(config.max_active_transfers, 6);
+        let shown = loaded.to_toml();
+        assert!(shown.contains("http = \"127.0.0.1:3\" # --http\n"), "{shown}");
+        assert!(shown.contains("https = \"off\" # FAILBACKD_HTTPS\n"), "{shown}");
+        assert!(shown.contains("f.toml, line 5\n"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_shown_can_be_loaded_again() {
+        let file = "[vm.\"web 01\".hooks]\npeer_stop = [\"/bin/stop\", \"web \\\"01\\\"\"]\n[log]\nformat = \"json\"\n";
+        let loaded = load_text(file, &[], ServeFlags::default()).unwrap();
+        assert_eq!(loaded.config.vm["web 01"].hooks.peer_stop, ["/bin/stop", "web \"01\""]);
+        assert_eq!(loaded.config.log.format, LogFormat::Json);
+        let again = load_text(&loaded.to_toml(), &[], ServeFlags::default()).unwrap();
+        assert_eq!(again.config, loaded.config);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest() {
+        for (text, line, key, meant) in [
+            ("\n\ndata-dir = \"x\"\n", 3, "data-dir", "data_dir"),
+            ("[limits]\nconections_max = 9\n", 2, "limits.conections_max", "limits.connections_max"),
+            ("connections_max = 9\n", 1, "connections_max", "limits.connections_max"),
+            ("\n[limit]\n", 2, "limit", "limits"),
+            ("[vm.web01.hooks]\npeer_stopp = []\n", 2, "vm.web01.hooks.peer_stopp", "vm.web01.hooks.peer_stop"),
+            ("[vm.web01]\nhook.peer_stop = []\n", 2, "vm.web01.hook.peer_stop", "vm.web01.hooks"),
+        ] {
+            let told = problems(text);
+            let expected = format!("f.toml, line {line}: unknown key {key} (did you mean {meant}?)");
+            assert!(told.ends_with(&expected), "{told}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_with_their_places() {
+        let told =
+            problems("http = 5985\nallow_unencrypted = \"yes\"\n[limits]\njobs_max = -1\n[log]\nformat = \"xml\"\n");
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 4, "{told}");
+        for line in ["line 1: http:", "line 2: allow_unencrypted:", "line 4: limits.jobs_max:", "line 6: log.format:"] {
+            assert!(told.contains(line), "{told}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused() {
+        for (text, key) in [
+            ("http = \"nonsense\"", "http"),
+            ("https = \":5986\"", "https"),
+            ("max_active_transfers = 0", "max_active_transfers"),
+            ("tls.certificate = \"c.pem\"", "tls"),
+            ("limits.envelope_octets_max = 100", "limits.envelope_octets_max"),
+        ] {
+            let told = problems(text);
+            assert!(told.contains(&format!("{key}: ")), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_or_parsed_is_told() {
+        let flags = ServeFlags::from(PlaceFlags { config: Some(PathBuf::from("/nonexistent.toml")), data_dir: None });
+        assert!(load(&flags, &BTreeMap::new()).unwrap_err().to_string().contains("/nonexistent.toml"));
+        assert!(problems("http = \n").contains("line 1"));
+    }
+
+    #[test]
+    fn a_strange_variable_is_a_warning_and_a_bad_one_an_error() {
+        let loaded = load_text("", &[("FAILBACKD_HTP", "x"), ("OTHER", "x")], ServeFlags::default()).unwrap();
+        assert_eq!(
+            loaded.warnings,
+            ["variable FAILBACKD_HTP is not one of this program (did you mean FAILBACKD_HTTP?)"]
+        );
+        let bad = load_text("", &[("FAILBACKD_ALLOW_UNENCRYPTED", "maybe")], ServeFlags::default());
+        assert!(bad.unwrap_err().to_string().contains("FAILBACKD_ALLOW_UNENCRYPTED"));
+    }
+
+    #[test]
+    fn every_variable_has_one_key() {
+        let mut variables: Vec<String> = Builder::new().known.iter().map(|(key, _)| key.variable()).collect();
+        let count = variables.len();
+        variables.sort();
+        variables.dedup();
+        assert_eq!(variables.len(), count);
+    }
+}

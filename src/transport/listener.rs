@@ -1,0 +1,319 @@
+//! Listening sockets, and the life of a server that serves several of them.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::activity::Activity;
+use super::connection;
+use super::http::{Connection, Site};
+use super::limits::TransportLimits;
+use super::tls::Tls;
+use super::{Handler, Peer};
+use crate::auth::{Channel, Mechanisms, Principal, Session, local_administrator};
+
+/// Connections that the kernel holds ready for us; it may cut this to its own limit.
+const BACKLOG: i32 = 4096;
+/// How long accepting rests when the process has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listener that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody listens there already.
+    #[error(
+        "cannot listen on {address} ({kind}): the port is taken, perhaps by another server; choose another address with --{kind} ADDR, or --{kind} off"
+    )]
+    Taken {
+        /// `http` or `https`.
+        kind: &'static str,
+        /// As it was asked for.
+        address: String,
+    },
+    /// The address is not one, or cannot be used.
+    #[error("cannot listen on {address} ({kind}): {source}")]
+    Address {
+        /// `http` or `https`.
+        kind: &'static str,
+        /// As it was asked for.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The administration socket.
+    #[error("cannot listen on {path}: {source}")]
+    Local {
+        /// The socket's path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A live server answers on the administration socket.
+    #[error("another server is running on this data directory: it answers on {0}")]
+    Running(PathBuf),
+}
+
+/// A bound socket: clients can connect, and wait until [`serve`] takes it.
+pub struct Listener {
+    socket: Bound,
+}
+
+enum Bound {
+    Http(TcpListener),
+    Https(TcpListener, Arc<Tls>),
+    Local(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Clear text on `address` (`127.0.0.1:5985`, `[::1]:5985`, `localhost:5985`; port 0 takes a free one).
+    pub fn http(address: &str) -> Result<Self, BindError> {
+        Ok(Self { socket: Bound::Http(bind("http", address)?) })
+    }
+
+    /// TLS on `address`.
+    pub fn https(address: &str, tls: Arc<Tls>) -> Result<Self, BindError> {
+        Ok(Self { socket: Bound::Https(bind("https", address)?, tls) })
+    }
+
+    /// The administration socket at `path`, for the user that the server runs as and for root. A socket that a dead
+    /// server left behind is taken over.
+    pub fn local(path: &Path) -> Result<Self, BindError> {
+        let failed = |source| BindError::Local { path: path.to_owned(), source };
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(BindError::Running(path.to_owned()));
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let open = || {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            socket.bind(&SockAddr::unix(path)?)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            UnixListener::from_std(socket.into())
+        };
+        Ok(Self { socket: Bound::Local(open().map_err(failed)?, path.to_owned()) })
+    }
+
+    /// The address that a TCP listener is bound to.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Bound::Http(socket) | Bound::Https(socket, _) => socket.local_addr().ok(),
+            Bound::Local(..) => None,
+        }
+    }
+}
+
+/// One line for the person who started the server.
+impl fmt::Display for Listener {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address().map(|address| address.to_string()).unwrap_or_default();
+        match &self.socket {
+            Bound::Http(_) => write!(out, "listening on http://{address}/wsman"),
+            Bound::Https(_, tls) => {
+                write!(out, "listening on https://{address}/wsman (certificate SHA-256 {})", tls.fingerprint())
+            }
+            Bound::Local(_, path) => write!(out, "listening on {}", path.display()),
+        }
+    }
+}
+
+fn bind(kind: &'static str, address: &str) -> Result<TcpListener, BindError> {
+    let failed = |source: io::Error| {
+        let address = address.to_owned();
+        if source.kind() == io::ErrorKind::AddrInUse {
+            BindError::Taken { kind, address }
+        } else {
+            BindError::Address { kind, address, source }
+        }
+    };
+    let open = || {
+        let unknown = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+        let resolved = address.to_socket_addrs()?.next().ok_or_else(unknown)?;
+        let socket = Socket::new(Domain::for_address(resolved), Type::STREAM, Some(Protocol::TCP))?;
+        // A restart need not wait until the last server's connections have timed out.
+        socket.set_reuse_address(true)?;
+        socket.bind(&resolved.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(failed)
+}
+
+/// Let the process hold as many connections as the system allows it to: the usual soft limit of 1,024 descriptors is
+/// less than `connections_max`. Returns the limit now in force, where there is one.
+pub fn raise_open_files_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// A server at work; [`Running::shutdown`] ends it.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    connections: Arc<Semaphore>,
+    connections_max: u32,
+    local: Vec<PathBuf>,
+}
+
+/// Begin to accept on all `listeners`.
+pub fn serve(
+    listeners: Vec<Listener>,
+    handler: Arc<dyn Handler>,
+    mechanisms: Mechanisms,
+    limits: TransportLimits,
+) -> Running {
+    let connections_max = u32::try_from(limits.connections_max).unwrap_or(u32::MAX).clamp(1, 1 << 20);
+    let connections = Arc::new(Semaphore::new(usize::try_from(connections_max).unwrap_or(1)));
+    let (stop, _) = watch::channel(false);
+    let site = Arc::new(Site { handler, mechanisms, limits });
+    let mut local = Vec::new();
+    for listener in listeners {
+        if let Bound::Local(_, path) = &listener.socket {
+            local.push(path.clone());
+        }
+        let accept = Accept { site: Arc::clone(&site), connections: Arc::clone(&connections), stop: stop.subscribe() };
+        tokio::spawn(accept.run(listener));
+    }
+    Running { stop, connections, connections_max, local }
+}
+
+impl Running {
+    /// Stop accepting, let the requests in flight end, close the connections that rest. Returns how many connections
+    /// were still at work when `patience` ran out; they end with the runtime.
+    pub async fn shutdown(self, patience: Duration) -> usize {
+        self.stop.send_replace(true);
+        for path in &self.local {
+            let _ = fs::remove_file(path);
+        }
+        match tokio::time::timeout(patience, self.connections.acquire_many(self.connections_max)).await {
+            Ok(_) => 0,
+            Err(_) => usize::try_from(self.connections_max)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(self.connections.available_permits()),
+        }
+    }
+}
+
+/// What an accepting task needs.
+struct Accept {
+    site: Arc<Site>,
+    connections: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+enum Accepted {
+    Tcp(TcpStream, SocketAddr, Option<Arc<Tls>>),
+    Local(UnixStream),
+}
+
+impl Accept {
+    async fn run(self, listener: Listener) {
+        let mut stop = self.stop.clone();
+        loop {
+            let next = async {
+                // The permit comes first: past the cap, clients wait in the kernel's queue.
+                let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
+                Some((permit, accept(&listener.socket).await))
+            };
+            let accepted = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                accepted = next => accepted,
+            };
+            match accepted {
+                Some((permit, Ok(accepted))) => self.spawn(accepted, permit),
+                Some((permit, Err(error))) => {
+                    drop(permit);
+                    // The client of an aborted connection is gone; anything else (no descriptors) needs a rest.
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        tracing::warn!(message_id = "FBD1103", %error, "accepting a connection failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn spawn(&self, accepted: Accepted, permit: OwnedSemaphorePermit) {
+        let (site, stop) = (Arc::clone(&self.site), self.stop.clone());
+        match accepted {
+            Accepted::Tcp(stream, address, None) => {
+                let connection = connection(site, Peer::Tcp(address), Some(address.ip()), false, None);
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    connection::serve(stream, connection, stop).await;
+                });
+            }
+            Accepted::Tcp(stream, address, Some(tls)) => {
+                let connection = connection(site, Peer::Tcp(address), Some(address.ip()), true, None);
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    let handshake = Box::pin(tls.acceptor().accept(stream));
+                    match tokio::time::timeout(connection.site.limits.header_timeout, handshake).await {
+                        Ok(Ok(stream)) => connection::serve(stream, connection, stop).await,
+                        Ok(Err(error)) => tracing::debug!(peer = %connection.peer, %error, "TLS handshake failed"),
+                        Err(_) => tracing::debug!(peer = %connection.peer, "TLS handshake took too long"),
+                    }
+                });
+            }
+            Accepted::Local(stream) => match local_administrator(&stream) {
+                Ok(principal) => {
+                    let connection = connection(site, Peer::Local, None, true, Some(Arc::new(principal)));
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        connection::serve(stream, connection, stop).await;
+                    });
+                }
+                Err(refusal) => {
+                    tracing::warn!(message_id = "FBD1104", %refusal, "a local user may not administer this server");
+                }
+            },
+        }
+    }
+}
+
+fn connection(
+    site: Arc<Site>,
+    peer: Peer,
+    address: Option<IpAddr>,
+    encrypted: bool,
+    local: Option<Arc<Principal>>,
+) -> Arc<Connection> {
+    Arc::new(Connection {
+        site,
+        peer,
+        channel: Channel { peer: address, encrypted },
+        local,
+        session: Mutex::new(Session::new()),
+        activity: Arc::new(Activity::new()),
+    })
+}
+
+async fn accept(socket: &Bound) -> io::Result<Accepted> {
+    let (listener, tls) = match socket {
+        Bound::Http(listener) => (listener, None),
+        Bound::Https(listener, tls) => (listener, Some(tls)),
+        Bound::Local(listener, _) => return Ok(Accepted::Local(listener.accept().await?.0)),
+    };
+    let (stream, address) = listener.accept().await?;
+    // An answer is one write; waiting for more to send with it costs 40 ms against delayed acknowledgements.
+    stream.set_nodelay(true)?;
+    Ok(Accepted::Tcp(stream, address, tls.cloned()))
+}

@@ -1,0 +1,207 @@
+//! TLS: the certificate from the configuration, or one of our own made at the first start.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
+use time::{Duration, OffsetDateTime};
+
+/// The self-made certificate's name in the data directory.
+pub const CERTIFICATE_FILE: &str = "certificate.pem";
+/// Its key's.
+pub const KEY_FILE: &str = "certificate.key";
+/// For how long a self-made certificate holds. It is trusted by its fingerprint, so nothing is won by a short life.
+const LIFE: Duration = Duration::days(10 * 365);
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file at fault.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not PEM, or has nothing of use in it.
+    #[error("{path}: {problem}")]
+    Content {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Certificate and key cannot be used together.
+    #[error("the certificate and its key cannot be used: {0}")]
+    Pair(#[from] rustls::Error),
+    /// Making a certificate failed.
+    #[error("making a certificate failed: {0}")]
+    Make(#[from] rcgen::Error),
+}
+
+/// Where certificate and key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// The TLS side of a listener. New connections use what was loaded last.
+pub struct Tls {
+    source: Source,
+    current: ArcSwap<Loaded>,
+}
+
+struct Loaded {
+    config: Arc<ServerConfig>,
+    fingerprint: String,
+}
+
+impl Tls {
+    /// Use a certificate chain and its key, both PEM.
+    pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let source = Source { certificate: certificate.to_owned(), key: key.to_owned() };
+        let current = ArcSwap::from_pointee(load(&source)?);
+        Ok(Self { source, current })
+    }
+
+    /// Use the self-made certificate of a data directory; make it first when it is not there, for `host_name` and this
+    /// machine's loopback names, valid from (a day before) `now`.
+    pub fn self_made(data_dir: &Path, host_name: &str, now: OffsetDateTime) -> Result<Self, TlsError> {
+        let source = Source { certificate: data_dir.join(CERTIFICATE_FILE), key: data_dir.join(KEY_FILE) };
+        if !source.certificate.exists() || !source.key.exists() {
+            make(&source, host_name, now)?;
+        }
+        let current = ArcSwap::from_pointee(load(&source)?);
+        Ok(Self { source, current })
+    }
+
+    /// Read the files again; the connections that are up keep what they have. After an error everything stays as it was.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.current.store(Arc::new(load(&self.source)?));
+        Ok(())
+    }
+
+    /// SHA-256 of the server's certificate (DER): upper-case hexadecimal with colons, as browsers and openssl print it.
+    pub fn fingerprint(&self) -> String {
+        self.current.load().fingerprint.clone()
+    }
+
+    /// Where the certificate in use was read from.
+    pub fn certificate_file(&self) -> &Path {
+        &self.source.certificate
+    }
+
+    pub(super) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
+        Arc::clone(&self.current.load().config).into()
+    }
+}
+
+fn load(source: &Source) -> Result<Loaded, TlsError> {
+    let path = &source.certificate;
+    let pem = fs::read(path).map_err(|error| TlsError::File { path: path.clone(), source: error })?;
+    let content = |problem: String| TlsError::Content { path: path.clone(), problem };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| content(format!("not a PEM certificate: {error}")))?;
+    let first = chain.first().ok_or_else(|| content("no certificate in it".to_owned()))?;
+    let fingerprint = fingerprint(first);
+
+    let path = &source.key;
+    let pem = zeroize::Zeroizing::new(fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source })?);
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| TlsError::Content {
+        path: path.clone(),
+        problem: format!("not a PEM private key: {error}"),
+    })?;
+
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    // Nothing but HTTP/1.1: authentication belongs to a connection.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Loaded { config: Arc::new(config), fingerprint })
+}
+
+fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    let mut text = String::new();
+    for octet in Sha256::digest(certificate) {
+        let separator = if text.is_empty() { "" } else { ":" };
+        let _ = write!(text, "{separator}{octet:02X}");
+    }
+    text
+}
+
+fn make(source: &Source, host_name: &str, now: OffsetDateTime) -> Result<(), TlsError> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !host_name.is_empty() && !names.iter().any(|name| name.eq_ignore_ascii_case(host_name)) {
+        names.insert(0, host_name.to_owned());
+    }
+    let mut params = rcgen::CertificateParams::new(names)?;
+    params.not_before = now - Duration::DAY;
+    params.not_after = now + LIFE;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let common_name = if host_name.is_empty() { "failbackd" } else { host_name };
+    params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    write(&source.key, key.serialize_pem().as_bytes(), 0o600)?;
+    write(&source.certificate, certificate.pem().as_bytes(), 0o644)
+}
+
+fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), TlsError> {
+    let write = || {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
+        file.write_all(octets)?;
+        file.sync_all()
+    };
+    write().map_err(|source| TlsError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_made_once_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        let first = Tls::self_made(directory.path(), "home.example", now).unwrap();
+        let again = Tls::self_made(directory.path(), "home.example", now).unwrap();
+        assert_eq!(first.fingerprint(), again.fingerprint());
+        assert_eq!(first.fingerprint().len(), 95);
+        let mode = fs::metadata(directory.path().join(KEY_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        first.reload().unwrap();
+    }
+
+    #[test]
+    fn a_certificate_with_another_key_is_refused() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        Tls::self_made(one.path(), "a", now).unwrap();
+        Tls::self_made(other.path(), "b", now).unwrap();
+        let mixed = Tls::from_files(&one.path().join(CERTIFICATE_FILE), &other.path().join(KEY_FILE));
+        assert!(matches!(mixed, Err(TlsError::Pair(_))));
+        let none = Tls::from_files(&one.path().join("none.pem"), &one.path().join(KEY_FILE));
+        assert!(none.err().unwrap().to_string().contains("none.pem"));
+        let swapped = Tls::from_files(&one.path().join(KEY_FILE), &one.path().join(KEY_FILE));
+        assert!(matches!(swapped, Err(TlsError::Content { .. })));
+    }
+}
