@@ -475,10 +475,10 @@ mod tests {
             assert!(apply(committed, VmEvent::FailoverReverted).is_err(), "no way back after the commit");
             assert!(apply(committed, VmEvent::PowerRequested(EnabledState::ENABLED)).is_ok());
             for from in [complete, committed] {
-                let reversed = apply(from, VmEvent::ReplicationReversed).unwrap();
-                assert_eq!((reversed.mode.0, reversed.state.0), (1, 3));
-                assert!(apply(reversed, VmEvent::PowerRequested(EnabledState::ENABLED)).is_ok());
-                assert!(apply(reversed, VmEvent::StateRequested(ReplicationState(2))).is_err(), "home is the real one");
+                let primary = apply(from, VmEvent::ReplicationReversed).unwrap();
+                assert_eq!((primary.mode.0, primary.state.0), (1, 3));
+                assert!(apply(primary, VmEvent::PowerRequested(EnabledState::ENABLED)).is_ok());
+                assert!(apply(primary, VmEvent::StateRequested(ReplicationState(2))).is_err(), "home is the real one");
             }
         }
     }
