@@ -253,7 +253,7 @@ impl Common {
             credentials,
             trust: self.trust()?,
             timeout: Duration::from_secs(self.timeout),
-            ids: super::random_id,
+            ids: crate::server::random_id,
         };
         let mut client = Client::new(self.target.clone(), &settings)?;
         if self.xml {

@@ -162,8 +162,8 @@ async fn show(place: &Place, id: Uuid, as_json: bool) -> Outcome {
 }
 
 fn find(view: &View, id: Uuid) -> Result<&JobEntry, Failure> {
-    let found = view.job(JobId(id)).map(std::convert::AsRef::as_ref);
-    found.ok_or_else(|| Failure::Failed(format!("there is no job {}", print::guid(id))))
+    let found = view.job(JobId(id));
+    found.map(|entry| &**entry).ok_or_else(|| Failure::Failed(format!("there is no job {}", print::guid(id))))
 }
 
 /// A job as the store has it, told at length.

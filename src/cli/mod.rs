@@ -1,12 +1,19 @@
 //! The command line: one file a subcommand. What it defines also makes the shell completions and the man pages.
 
 pub(crate) mod arguments;
+pub mod check_config;
 pub mod client;
 pub mod completions;
 pub mod demo;
 pub(crate) mod follow;
+pub mod job;
+pub mod logging;
 pub mod man;
+pub(crate) mod place;
 pub(crate) mod print;
+pub mod serve;
+pub mod user;
+pub mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -81,20 +88,52 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve a data directory
+    Serve(serve::Arguments),
+    /// Show a whole failback with real disk images, then serve on
+    Demo(demo::Arguments),
+    /// Say who may log in
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    User(user::UserArgs),
+    /// Import, list and show virtual machines
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Vm(vm::Arguments),
+    /// List, show and cancel jobs
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Job(job::Arguments),
     /// Talk to any WS-Management server
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Client(Box<client::Arguments>),
+    /// Print the configuration in force, or what is wrong with it
+    CheckConfig(CheckConfig),
     /// Print the completions of a shell
     Completions(completions::Arguments),
     /// Write the man pages into a directory
     Man(man::Arguments),
 }
 
+/// What `check-config` takes: what `serve` does.
+#[derive(Debug, clap::Args)]
+struct CheckConfig {
+    #[command(flatten)]
+    flags: crate::config::ServeFlags,
+}
+
 /// Parses the command line, runs the subcommand and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::User(arguments) => user::user(&arguments, &environment(), &mut std::io::stdin().lock())
+            .map(|text| print::line(text.trim_end()))
+            .map_err(|error| Failure::from_error(&error)),
+        Command::Vm(arguments) => vm::run(arguments),
+        Command::Job(arguments) => job::run(arguments),
         Command::Client(arguments) => client::run(*arguments),
+        Command::CheckConfig(arguments) => check_config::check_config(&arguments.flags, &environment())
+            .map(|text| print::line(text.trim_end()))
+            .map_err(|error| Failure::Usage(error.to_string())),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     };
@@ -116,11 +155,18 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
     runtime.block_on(future)
 }
 
-/// A random id (version 4) from the operating system.
-pub(crate) fn random_id() -> uuid::Uuid {
-    let mut octets = [0_u8; 16];
-    getrandom::fill(&mut octets).expect("the operating system gives random octets once it is up");
-    uuid::Builder::from_random_bytes(octets).into_uuid()
+/// The process's environment, as far as it is text.
+pub(crate) fn environment() -> std::collections::BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// A random number from the operating system, for seeds and names.
+pub(crate) fn random() -> Result<u64, Failure> {
+    let mut octets = [0; 8];
+    getrandom::fill(&mut octets).map_err(|error| Failure::Failed(format!("no random octets: {error}")))?;
+    Ok(u64::from_le_bytes(octets))
 }
 
 #[cfg(test)]

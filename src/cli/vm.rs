@@ -3,10 +3,13 @@
 use super::place::Place;
 use super::print;
 use super::{Failure, Outcome, block_on};
+use crate::backend::file::{Hooks, NAME, VmDisks};
 use crate::client::{Client, Enumeration, Instance, Item};
 use crate::replication::{
     EnabledState, ReplicationHealth, ReplicationMode, ReplicationState, View, Vm, VmId,
 };
+use crate::server::random_id;
+use crate::service::NewVm;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
@@ -23,6 +26,13 @@ pub struct Arguments {
 enum Operation {
     /// Take a VM whose disks are raw images at both sites into the inventory
     Import(Import),
+    /// Note that the peer has taken a VM over in a failover; it is ready for a failback then
+    FailedOver {
+        #[command(flatten)]
+        place: Place,
+        /// The VM's name or GUID
+        vm: String,
+    },
     /// List the VMs
     List {
         #[command(flatten)]
@@ -59,7 +69,7 @@ struct Import {
     /// The VM's GUID, when it has one already
     #[arg(long, value_name = "GUID")]
     id: Option<Uuid>,
-    /// The VM runs at the peer since a failover
+    /// The VM runs at the peer since a failover, so that it can be brought home
     #[arg(long)]
     failed_over: bool,
 }
@@ -69,10 +79,59 @@ pub fn run(arguments: Arguments) -> Outcome {
     block_on(async {
         match arguments.operation {
             Operation::Import(import) => import.run().await,
+            Operation::FailedOver { place, vm } => failed_over(&place, &vm).await,
             Operation::List { place, json } => list(&place, json).await,
             Operation::Show { place, vm, json } => show(&place, &vm, json).await,
         }
     })
+}
+
+impl Import {
+    async fn run(self) -> Outcome {
+        let world = self.place.take().await?;
+        let mut disk_octets: u64 = 0;
+        for path in &self.disks {
+            let told = |error: std::io::Error| Failure::Failed(format!("{}: {error}", path.display()));
+            disk_octets = disk_octets.saturating_add(std::fs::metadata(path).map_err(told)?.len());
+        }
+        let id = VmId(self.id.unwrap_or_else(random_id));
+        let disks =
+            VmDisks { vm: id.0, name: self.name.clone(), home: self.disks, peer: self.peer_disks, hooks: Hooks::default() }
+                .resolved()
+                .map_err(|error| Failure::Failed(format!("the directory of an image cannot be found: {error}")))?;
+        let new =
+            if self.failed_over { NewVm::failed_over(&self.name, NAME) } else { NewVm::protected(&self.name, NAME) };
+        let imported = world.import(NewVm { id: Some(id), disk_octets, ..new }, Some(disks)).await;
+        world.engine().shutdown().await;
+        imported.map_err(|error| Failure::from_error(&error))?;
+        print::line(&format!("{} imported as {id}", self.name));
+        Ok(())
+    }
+}
+
+/// Tells the engine what happened at the peer: from then on the peer's copy is the real one.
+async fn failed_over(place: &Place, wanted: &str) -> Outcome {
+    let world = place.take().await?;
+    let view = world.engine().view();
+    let noted = match find(&view, wanted) {
+        Some(vm) => world.engine().record_failover(vm.id).await.map_err(|denied| Failure::from_error(&denied)),
+        None => Err(missing(wanted)),
+    };
+    world.engine().shutdown().await;
+    noted?;
+    print::line(&format!(
+        "{wanted} runs at the peer; RequestReplicationStateChange(2) makes home's copy the replica that a failback needs"
+    ));
+    Ok(())
+}
+
+fn find<'v>(view: &'v View, wanted: &str) -> Option<&'v Vm> {
+    let by_id = || VmId::parse(wanted).and_then(|id| view.vm(id));
+    view.vm_by_name(wanted).or_else(by_id).map(|vm| &**vm)
+}
+
+fn missing(wanted: &str) -> Failure {
+    Failure::Failed(format!("there is no VM '{wanted}'"))
 }
 
 /// One line of the list.
@@ -163,13 +222,12 @@ async fn list(place: &Place, as_json: bool) -> Outcome {
 }
 
 async fn show(place: &Place, wanted: &str, as_json: bool) -> Outcome {
-    let missing = || Failure::Failed(format!("there is no VM '{wanted}'"));
     if let Some(mut client) = place.server().await? {
         let same = |system: &&Instance| {
             ["Name", "ElementName"].iter().any(|key| system.text(key).is_some_and(|text| text.eq_ignore_ascii_case(wanted)))
         };
         let systems = listed(&mut client).await?;
-        let system = systems.iter().find(same).ok_or_else(missing)?;
+        let system = systems.iter().find(same).ok_or_else(|| missing(wanted))?;
         if as_json {
             print::line(&format!("{:#}", print::instance_json(system)));
         } else {
@@ -178,8 +236,7 @@ async fn show(place: &Place, wanted: &str, as_json: bool) -> Outcome {
         return Ok(());
     }
     let view = place.view().await?;
-    let by_id = || VmId::parse(wanted).and_then(|id| view.vm(id));
-    let vm = view.vm_by_name(wanted).or_else(by_id).ok_or_else(missing)?;
+    let vm = find(&view, wanted).ok_or_else(|| missing(wanted))?;
     if as_json {
         let vm = serde_json::to_value(vm).map_err(|error| Failure::from_error(&error))?;
         print::line(&format!("{vm:#}"));

@@ -20,7 +20,7 @@ use crate::xml;
 pub use handler::WsmanHandler;
 pub use ids::random_id;
 pub use inventory::{INVENTORY_PREFIX, InventoryRecord};
-pub use world::{OpenWorldError, World, host_name};
+pub use world::{OpenWorldError, World, host_name, read_view};
 
 /// The administration socket in the data directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";

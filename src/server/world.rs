@@ -9,8 +9,8 @@ use crate::backend::fault::{FaultDriver, Script};
 use crate::backend::file::io::RealDisks;
 use crate::backend::file::{FileDriver, FileSettings, VmDisks};
 use crate::config::Config;
-use crate::replication::VmId;
-use crate::service::{Engine, EngineSettings, ImportError, NewVm, OpenError, SystemClock};
+use crate::replication::{View, VmId};
+use crate::service::{Engine, EngineSettings, ImportError, NewVm, OpenError, SystemClock, stored_view};
 use crate::store::{RedbStore, Store, StoreError};
 
 use super::inventory;
@@ -61,7 +61,7 @@ pub struct World {
 
 impl World {
     /// Opens the data directory of a configuration, and makes it when it is not there. One process at a time.
-    pub async fn open(config: &Config) -> Result<Self, OpenWorldError> {
+    pub async fn open(config: &Config) -> Result<Arc<Self>, OpenWorldError> {
         make_directory(&config.data_dir)?;
         let path = config.data_dir.join(STORE_FILE);
         let store: Arc<dyn Store> = Arc::new(RedbStore::open(&path)?);
@@ -85,7 +85,7 @@ impl World {
             Arc::new(SystemClock),
         )
         .await?;
-        Ok(Self { store, files, faults, engine, host_name })
+        Ok(Arc::new(Self { store, files, faults, engine, host_name }))
     }
 
     /// The engine.
@@ -108,10 +108,26 @@ impl World {
         &self.host_name
     }
 
-    /// Imports a virtual machine with image files: the inventory's entry first, then its record.
-    pub async fn import_disks(&self, new: NewVm, disks: VmDisks) -> Result<VmId, OpenWorldError> {
-        inventory::add(&self.store, &self.files, disks).await?;
+    /// Imports a virtual machine: the inventory's entry of its disks first, if it has any, then its record.
+    pub async fn import(&self, new: NewVm, disks: Option<VmDisks>) -> Result<VmId, OpenWorldError> {
+        if let Some(disks) = disks {
+            inventory::add(&self.store, &self.files, disks).await?;
+        }
         Ok(self.engine.import_vm(new).await?)
+    }
+}
+
+/// What the store of a data directory holds, for commands that look while no server runs. Nothing is started.
+pub async fn read_view(config: &Config) -> Result<View, OpenWorldError> {
+    let path = config.data_dir.join(STORE_FILE);
+    let (host_name, jobs_max) = (host_name(config), engine_settings(config).jobs_max);
+    let read = move || -> Result<View, OpenWorldError> {
+        let store = RedbStore::open(&path)?;
+        Ok(stored_view(&store, &host_name, jobs_max)?)
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(view) => view,
+        Err(error) => Err(OpenError::Panicked(error.to_string()).into()),
     }
 }
 

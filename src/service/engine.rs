@@ -542,6 +542,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a store holds, as a view without backends: for those who only look. Nothing is started or changed.
+pub fn stored_view(store: &dyn Store, host: &str, jobs_max: usize) -> Result<View, OpenError> {
+    let contents = load(store)?;
+    let mut view = View::new(host, [], jobs_max);
+    fill(&mut view, &contents);
+    Ok(view)
+}
+
 fn backend_info(driver: &dyn Driver) -> BackendInfo {
     let capabilities = driver.describe();
     BackendInfo {

@@ -31,7 +31,7 @@ mod step;
 mod submit;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use engine::{CancelDenied, Engine, ImportError, NewVm, OpenError};
+pub use engine::{CancelDenied, Engine, ImportError, NewVm, OpenError, stored_view};
 pub use index::Publisher;
 pub use settings::EngineSettings;
 

@@ -17,6 +17,8 @@ pub(crate) struct Size {
     pub(crate) disk_octets: u64,
     /// How much of it holds data; the rest are holes.
     pub(crate) data_octets: u64,
+    /// How much a guest writes in each chapter of the lab's history.
+    pub(crate) written_octets: u64,
 }
 
 /// Makes a sparse image whose content depends on nothing but the seed and the name.
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
 
-    const SIZE: Size = Size { disk_octets: 8 << 20, data_octets: 1 << 20 };
+    const SIZE: Size = Size { disk_octets: 8 << 20, data_octets: 1 << 20, written_octets: 0 };
 
     #[test]
     fn an_image_is_sparse_and_depends_on_seed_and_name_alone() {

@@ -4,7 +4,8 @@ use super::image::{self, Size};
 use crate::backend::file::guest::{GuestSettings, LabGuest};
 use crate::backend::file::{FileDriver, Hooks, VmDisks};
 use crate::backend::{Driver, NewPoint, Unattended};
-use crate::cli::{Failure, random_id};
+use crate::cli::Failure;
+use crate::server::random_id;
 use crate::job::Timestamp;
 use crate::replication::{PointId, PointKind, VmId};
 use std::io;
@@ -15,8 +16,8 @@ use uuid::Uuid;
 
 /// How many recovery points a VM of the lab keeps.
 const POINTS_MAX: usize = 8;
-/// 4 KiB blocks that a guest writes in each chapter of the lab's history.
-const GUEST_BLOCKS: u64 = 200;
+/// What a guest writes at a time.
+const GUEST_BLOCK_OCTETS: u64 = 4096;
 /// How fast guests write while the lab is made.
 const HASTE_BLOCKS_PER_SECOND: u32 = 20_000;
 /// The longest wait for a guest's writes.
@@ -55,8 +56,8 @@ pub(crate) struct LabVm {
     pub(crate) peer: PathBuf,
     /// The recovery point that was taken after the failover.
     pub(crate) point: Option<SavedPoint>,
-    /// Size of its disk.
-    pub(crate) disk_octets: u64,
+    /// Its disk.
+    pub(crate) size: Size,
     /// Seed of its guests.
     seed: u64,
 }
@@ -82,7 +83,7 @@ impl LabVm {
             home,
             peer,
             point: None,
-            disk_octets: size.disk_octets,
+            size,
             seed,
         })
     }
@@ -130,7 +131,7 @@ impl LabVm {
     }
 
     fn guest(&self, blocks_per_second: u32) -> GuestSettings {
-        GuestSettings { range: 0..self.disk_octets, blocks_per_second, seed: self.seed }
+        GuestSettings { range: 0..self.size.disk_octets, blocks_per_second, seed: self.seed }
     }
 
     /// Lets a guest write a while, and ends it.
@@ -138,7 +139,7 @@ impl LabVm {
         let told = |error: io::Error| failed(image, &error);
         let guest = LabGuest::spawn(image, self.guest(HASTE_BLOCKS_PER_SECOND)).map_err(told)?;
         let started = Instant::now();
-        while guest.blocks_written() < GUEST_BLOCKS {
+        while guest.blocks_written() < self.size.written_octets.div_ceil(GUEST_BLOCK_OCTETS) {
             if started.elapsed() > GUEST_PATIENCE {
                 return Err(Failure::Failed(format!("the guest on {} does not write", image.display())));
             }
@@ -202,7 +203,7 @@ mod tests {
             link_octets_per_second: None,
         };
         let driver = FileDriver::new(settings, Box::new(RealDisks));
-        let size = Size { disk_octets: 4 << 20, data_octets: 1 << 20 };
+        let size = Size { disk_octets: 4 << 20, data_octets: 1 << 20, written_octets: 512 << 10 };
         let mut vm = LabVm::create(&sites, "web01", size, 11).unwrap();
         driver.register(vm.disks()).unwrap();
         let now = || Timestamp(1_000_000);

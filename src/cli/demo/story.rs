@@ -99,7 +99,11 @@ impl Story<'_> {
     /// Commit, reversal and start: the VM is home again, and protected to the peer.
     async fn settle(&mut self, vm: &LabVm, system: &EndpointReference, states: &mut Vec<u64>) -> Outcome {
         for method in ["CommitFailover", "ReverseReplicationRelationship"] {
-            let arguments = [("ComputerSystem".to_owned(), Argument::Reference(system.clone()))];
+            let mut arguments = vec![("ComputerSystem".to_owned(), Argument::Reference(system.clone()))];
+            if method == "ReverseReplicationRelationship" {
+                // Null keeps the settings as they are.
+                arguments.push(("ReplicationSettingData".to_owned(), Argument::Null));
+            }
             let output = self.call_service(method, &arguments).await?;
             self.complete(method, vm, system, &output, states).await?;
         }
