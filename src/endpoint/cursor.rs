@@ -129,7 +129,9 @@ impl Cursors {
         rows.sweep(now);
         let id = parse_context(context);
         match id.and_then(|id| rows.cursors.get(&id).map(|cursor| (id, cursor))) {
-            Some((id, cursor)) if cursor.principal == principal && now < cursor.expires => Ok((id, cursor.scan.clone())),
+            Some((id, cursor)) if cursor.principal == principal && now < cursor.expires => {
+                Ok((id, cursor.scan.clone()))
+            }
             _ => Err(fault::invalid_enumeration_context(
                 "the enumeration context is not open: it ended, was released or expired, or belongs to another user",
             )),

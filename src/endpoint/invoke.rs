@@ -14,7 +14,7 @@ use crate::wsman::{self, Correlation, Invoke, Request, fault};
 use crate::xml::Writer;
 use crate::xml::text::{Encoding, encode};
 
-use super::{Answer, Call, Endpoint, Journal, Outcome, Reply, Step, access, answer_fault, OPERATION_TIMEOUT};
+use super::{Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, answer_fault};
 
 /// The rest of an Invoke whose effect is being made durable: the envelope but for the method's result.
 #[derive(Debug)]
@@ -63,7 +63,8 @@ impl Endpoint {
             method,
         };
         let called = self.registry.invoke(&cx, row, &path, &input).map_err(wscim::fault_of)?;
-        let continuation = Continuation::new(call, request, invoke, correlation, encoding, resource, class, index, journal);
+        let continuation =
+            Continuation::new(call, request, invoke, correlation, encoding, resource, class, index, journal);
         Ok(Reply::Step(match called {
             Called::Done(result) => Step::Respond(self.answer(continuation, &result, None)),
             Called::Denied(denied) => Step::Respond(self.denied(continuation, &denied)),
@@ -120,8 +121,9 @@ impl Endpoint {
     }
 
     fn answer(&self, continuation: Continuation, result: &MethodResult, job: Option<JobId>) -> Answer {
-        let Continuation { head: mut octets, tail, class, method, spelling, class_uri, family, encoding, journal, .. } =
-            continuation;
+        let Continuation {
+            head: mut octets, tail, class, method, spelling, class_uri, family, encoding, journal, ..
+        } = continuation;
         if let Some(method) = self.schema.class(class).methods.get(method) {
             let mut w = Writer::new(&mut octets);
             wscim::write_output(&mut w, method, &spelling, &class_uri, family, self.schema, result);
@@ -155,7 +157,9 @@ impl Continuation {
         let action = request.response_action();
         wsman::encode_response(&mut octets, &action, correlation, (call.ids)(), |w| split = w.len());
         let tail = octets.split_off(split);
-        let late = fault::timed_out("the operation was not finished in the time that the client allows; it goes on, and the same request again gets its result");
+        let late = fault::timed_out(
+            "the operation was not finished in the time that the client allows; it goes on, and the same request again gets its result",
+        );
         Self {
             head: octets,
             tail,

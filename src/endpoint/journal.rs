@@ -35,7 +35,11 @@ pub enum Outcome {
 impl Outcome {
     /// The outcome of a fault.
     pub fn of_fault(fault: &Fault) -> Self {
-        Self::Fault { name: fault.subcode.map_or(fault.code.name(), |subcode| subcode.local), reason: fault.reason.to_string(), internal: fault.internal.clone() }
+        Self::Fault {
+            name: fault.subcode.map_or(fault.code.name(), |subcode| subcode.local),
+            reason: fault.reason.to_string(),
+            internal: fault.internal.clone(),
+        }
     }
 
     /// The outcome of a refusal.

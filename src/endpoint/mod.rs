@@ -185,7 +185,12 @@ impl Endpoint {
                 };
                 let mut octets = Vec::with_capacity(1_024);
                 wsman::encode_identify_response(&mut octets, namespace, true, &self.settings.version, &[]);
-                Answer { octets: encode(octets, encoding), encoding, is_fault: false, journal: journal.with(Outcome::Ok) }
+                Answer {
+                    octets: encode(octets, encoding),
+                    encoding,
+                    is_fault: false,
+                    journal: journal.with(Outcome::Ok),
+                }
             }
             (_, Ok(_)) => failed(&fault::access_denied("only Identify is answered without authentication")),
             (_, Err(fault)) => failed(&fault),
@@ -210,7 +215,12 @@ fn answer_fault(
 ) -> Answer {
     let mut octets = Vec::with_capacity(1_536);
     wsman::encode_fault(&mut octets, correlation, (call.ids)(), fault);
-    Answer { octets: encode(octets, encoding), encoding, is_fault: true, journal: journal.with(Outcome::of_fault(fault)) }
+    Answer {
+        octets: encode(octets, encoding),
+        encoding,
+        is_fault: true,
+        journal: journal.with(Outcome::of_fault(fault)),
+    }
 }
 
 /// The time a client gives an operation when it says nothing (the default of WinRM).

@@ -8,7 +8,9 @@ use crate::job::JobId;
 use crate::provider::ReadContext;
 use crate::soap::Fault;
 use crate::wscim::{self, Resource, Target};
-use crate::wsman::{self, Correlation, Enumerate, EnumerationMode, Filter, Operation, Pull, Release, Request, fault, uri};
+use crate::wsman::{
+    self, Correlation, Enumerate, EnumerationMode, Filter, Operation, Pull, Release, Request, fault, uri,
+};
 use crate::xml::Writer;
 use crate::xml::text::Encoding;
 
@@ -105,13 +107,13 @@ impl Exchange<'_> {
         let resource = self.resource()?;
         let (class, query) = self.scope(resource.target, enumerate.filter.as_ref())?;
         journal.class = Some(endpoint.schema.class(class).name.to_string());
-        if query.as_ref().is_some_and(|query| query.projection().is_some()) && enumerate.mode != EnumerationMode::Object {
+        if query.as_ref().is_some_and(|query| query.projection().is_some()) && enumerate.mode != EnumerationMode::Object
+        {
             return Err(fault::cannot_process_filter(
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
             ));
         }
-        let mut scan =
-            Scan::new(&endpoint.registry, class, query, enumerate.mode, resource.family, endpoint.schema);
+        let mut scan = Scan::new(&endpoint.registry, class, query, enumerate.mode, resource.family, endpoint.schema);
         let idle = enumerate.expires;
         if !enumerate.optimize {
             let context = self.open(scan, idle)?;
@@ -142,7 +144,11 @@ impl Exchange<'_> {
     }
 
     /// The class and query that an Enumerate is about.
-    fn scope(&self, target: Target, filter: Option<&Filter<'_>>) -> Result<(ClassId, Option<Arc<Query<Resolved>>>), Fault> {
+    fn scope(
+        &self,
+        target: Target,
+        filter: Option<&Filter<'_>>,
+    ) -> Result<(ClassId, Option<Arc<Query<Resolved>>>), Fault> {
         let Some(filter) = filter else {
             return match target {
                 Target::Class(class) => Ok((class, None)),
@@ -209,7 +215,8 @@ fn is_wql(dialect: &str) -> bool {
 
 /// The most octets that an answer's header echoes of its request: text may grow by escaping.
 fn echoed_octets_max(correlation: &Correlation<'_>) -> usize {
-    let texts = [&correlation.relates_to, &correlation.operation_id, &correlation.sequence_id, &correlation.activity_id];
+    let texts =
+        [&correlation.relates_to, &correlation.operation_id, &correlation.sequence_id, &correlation.activity_id];
     let texts: usize = texts.into_iter().flatten().map(|text| 6 * text.len()).sum();
     let markup: usize = correlation.reply_parameters.iter().map(|block| 512 + 2 * block.markup().len()).sum();
     texts + markup

@@ -70,11 +70,9 @@ fn computer_system<'v>(cx: &CallContext<'v>, input: &MethodInput) -> Result<Resu
         return Err(CimError::parameter_missing(format!("{} needs the parameter ComputerSystem", cx.method.name)));
     };
     let found = msvm::named_vm(&cx.read, value)?;
-    Ok(found.ok_or_else(|| {
-        match value.as_str() {
-            Some(name) => Denied::UnknownVm(format!("'{}'", excerpt(name))),
-            None => parameter("ComputerSystem", "names the host itself, not a virtual machine".to_owned()),
-        }
+    Ok(found.ok_or_else(|| match value.as_str() {
+        Some(name) => Denied::UnknownVm(format!("'{}'", excerpt(name))),
+        None => parameter("ComputerSystem", "names the host itself, not a virtual machine".to_owned()),
     }))
 }
 
@@ -186,7 +184,8 @@ fn target_vm<'v>(cx: &CallContext<'v>, target: &CimInstance) -> Result<Result<&'
     let class = cx.read.schema.class(target.class);
     let name = class.slot("Name").map(|slot| target.get(slot).clone()).unwrap_or_default();
     let found = msvm::named_vm(&cx.read, &name)?;
-    Ok(found.ok_or_else(|| Denied::NotSupported { backend: "host".to_owned(), what: "a change of the host's own state" }))
+    Ok(found
+        .ok_or_else(|| Denied::NotSupported { backend: "host".to_owned(), what: "a change of the host's own state" }))
 }
 
 fn requested_state(cx: &CallContext<'_>, input: &MethodInput) -> Result<u16, CimError> {

@@ -139,9 +139,7 @@ impl Registry {
     pub fn method(&self, class: ClassId, method: &str, schema: &Schema) -> Result<&Row, CimError> {
         let related = |row: &Row| schema.is_a(class, row.class) || schema.is_a(row.class, class);
         let row = self.rows.iter().find(|row| row.name == method && related(row));
-        row.ok_or_else(|| {
-            not_offered(&schema.class(class).name, method)
-        })
+        row.ok_or_else(|| not_offered(&schema.class(class).name, method))
     }
 
     /// Calls a method. The target instance must exist.

@@ -49,7 +49,9 @@ fn key_value(cim_type: CimType, selector: &Selector, schema: &Schema) -> Result<
         }
         (SelectorValue::Text(text), CimType::Reference) => match ObjectPath::parse_wmi(text, schema) {
             Ok(path) => Ok(Value::Reference(Box::new(path))),
-            Err(error) => Err(fault::invalid_selectors_type_mismatch(format!("the selector {}: {error}", selector.name))),
+            Err(error) => {
+                Err(fault::invalid_selectors_type_mismatch(format!("the selector {}: {error}", selector.name)))
+            }
         },
         (SelectorValue::Text(text), _) => Value::parse(cim_type, text).map_err(|error| {
             fault::invalid_selectors_type_mismatch(format!("the selector {} holds '{text}': {error}", selector.name))

@@ -38,7 +38,11 @@ struct Tags {
 
 impl Tags {
     fn new(name: &str) -> Self {
-        Self { open: format!("<p:{name}>"), close: format!("</p:{name}>"), nil: format!("<p:{name} xsi:nil=\"true\"/>") }
+        Self {
+            open: format!("<p:{name}>"),
+            close: format!("</p:{name}>"),
+            nil: format!("<p:{name} xsi:nil=\"true\"/>"),
+        }
     }
 }
 
@@ -105,7 +109,8 @@ pub fn write_projection(
     for slot in class.order.iter().filter(|slot| projection.contains(slot)) {
         let Some(property) = declared.properties.get(usize::from(*slot)) else { continue };
         let name = &property.name;
-        let tags = Tags { open: format!("<{name}>"), close: format!("</{name}>"), nil: format!("<{name} xsi:nil=\"true\"/>") };
+        let tags =
+            Tags { open: format!("<{name}>"), close: format!("</{name}>"), nil: format!("<{name} xsi:nil=\"true\"/>") };
         write_property(w, &tags, instance.get(*slot), family, schema);
     }
     w.raw("</w:XmlFragment>");

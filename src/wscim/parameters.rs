@@ -32,7 +32,10 @@ pub fn decode_input(method: &Method, input: Option<Element<'_>>, schema: &Schema
                 continue;
             }
             if given_before(input, child) {
-                return Err(CimError::parameter_name(format!("the parameter {} is given more than once", parameter.name)));
+                return Err(CimError::parameter_name(format!(
+                    "the parameter {} is given more than once",
+                    parameter.name
+                )));
             }
             decoded.set(index, decode_parameter(parameter, child, schema)?);
         }
@@ -87,11 +90,7 @@ fn is_nil(element: Element<'_>) -> bool {
     element.attributes().any(|a| a.local == "nil" && matches!(a.value.trim(), "true" | "1"))
 }
 
-fn decode_parameter(
-    parameter: &Parameter,
-    element: Element<'_>,
-    schema: &Schema,
-) -> Result<Argument, CimError> {
+fn decode_parameter(parameter: &Parameter, element: Element<'_>, schema: &Schema) -> Result<Argument, CimError> {
     if is_nil(element) {
         return Ok(Argument::Null);
     }
@@ -121,7 +120,8 @@ fn decode_parameter(
 /// A reference in every form that clients send: EPR children, a wrapped EPR, an embedded instance with the keys, a WMI
 /// object path, an escaped EPR, or bare text.
 fn decode_reference(parameter: &Parameter, element: Element<'_>, schema: &Schema) -> Result<Value, CimError> {
-    let wrong = |error: String| CimError::parameter_type(format!("the reference parameter {}: {error}", parameter.name));
+    let wrong =
+        |error: String| CimError::parameter_type(format!("the reference parameter {}: {error}", parameter.name));
     match element.children().next() {
         Some(first) if first.namespace() == name::ADDRESSING => {
             let epr = EndpointReference::parse(element).map_err(wrong)?;
@@ -138,13 +138,10 @@ fn reference_value(epr: &EndpointReference, schema: &Schema) -> Result<Value, St
 }
 
 /// The keys of an instance written where a reference belongs (`xsi:type="p1:Class_Type"`, as omicli sends it).
-fn instance_reference(
-    parameter: &Parameter,
-    element: Element<'_>,
-    schema: &Schema,
-) -> Result<Value, String> {
+fn instance_reference(parameter: &Parameter, element: Element<'_>, schema: &Schema) -> Result<Value, String> {
     let typed = element.attributes().find(|a| a.local == "type").map(|a| a.value);
-    let named = typed.as_deref().map(|t| t.rsplit(':').next().unwrap_or(t)).map(|t| t.strip_suffix("_Type").unwrap_or(t));
+    let named =
+        typed.as_deref().map(|t| t.rsplit(':').next().unwrap_or(t)).map(|t| t.strip_suffix("_Type").unwrap_or(t));
     let class = named
         .or(parameter.reference_class.as_deref())
         .and_then(|class| schema.find(class))
@@ -156,7 +153,8 @@ fn instance_reference(
             && property.is_key
             && !is_nil(child)
         {
-            let value = Value::parse(property.cim_type, child.text().trim()).map_err(|error| format!("{}: {error}", property.name))?;
+            let value = Value::parse(property.cim_type, child.text().trim())
+                .map_err(|error| format!("{}: {error}", property.name))?;
             keys.push((slot, value));
         }
     }
@@ -215,20 +213,16 @@ fn decode_embedded(
     embedded_text(parameter, expected, &text, schema)
 }
 
-fn embedded_text(
-    parameter: &Parameter,
-    expected: ClassId,
-    text: &str,
-    schema: &Schema,
-) -> Result<Argument, CimError> {
+fn embedded_text(parameter: &Parameter, expected: ClassId, text: &str, schema: &Schema) -> Result<Argument, CimError> {
     match parse_embedded(text, expected, schema, &Limits::default()) {
         Ok(instance) => Ok(Argument::Embedded(instance)),
         Err(error) if matches!(error.kind, EmbeddedErrorKind::TypeMismatch { .. }) => {
             Ok(Argument::EmbeddedTypeMismatch(format!("{}: {error}", parameter.name)))
         }
-        Err(error) => {
-            Err(CimError::parameter_type(format!("the embedded instance in {} cannot be read: {error}", parameter.name)))
-        }
+        Err(error) => Err(CimError::parameter_type(format!(
+            "the embedded instance in {} cannot be read: {error}",
+            parameter.name
+        ))),
     }
 }
 

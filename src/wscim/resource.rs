@@ -118,9 +118,9 @@ fn check_namespace_selector(selectors: &SelectorSet) -> Result<(), Fault> {
         Some(SelectorValue::Text(text)) => Err(fault::invalid_selectors_invalid_value(format!(
             "{CLASS_SELECTOR} is '{text}', but this server serves the namespace {NAMESPACE} only"
         ))),
-        Some(SelectorValue::Reference(_)) => {
-            Err(fault::invalid_selectors_type_mismatch(format!("{CLASS_SELECTOR} is a reference, not a namespace name")))
-        }
+        Some(SelectorValue::Reference(_)) => Err(fault::invalid_selectors_type_mismatch(format!(
+            "{CLASS_SELECTOR} is a reference, not a namespace name"
+        ))),
     }
 }
 

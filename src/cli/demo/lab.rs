@@ -5,9 +5,9 @@ use crate::backend::file::guest::{GuestSettings, LabGuest};
 use crate::backend::file::{FileDriver, Hooks, VmDisks};
 use crate::backend::{Driver, NewPoint, Unattended};
 use crate::cli::Failure;
-use crate::server::random_id;
 use crate::job::Timestamp;
 use crate::replication::{PointId, PointKind, VmId};
+use crate::server::random_id;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -76,16 +76,7 @@ impl LabVm {
         let (home, peer) = (sites.home.join(&file), sites.peer.join(&file));
         image::create(&home, size, seed, name).map_err(|error| failed(&home, &error))?;
         let id = random_id();
-        Ok(Self {
-            name: name.to_owned(),
-            id,
-            ready: false,
-            home,
-            peer,
-            point: None,
-            size,
-            seed,
-        })
+        Ok(Self { name: name.to_owned(), id, ready: false, home, peer, point: None, size, seed })
     }
 
     /// The inventory's entry.

@@ -57,7 +57,14 @@ fn rerun(text: &str, file: &Path) -> String {
     for request in requests.split(REQUEST) {
         let request = request.split(ANSWER).next().unwrap().trim_end();
         let view = Arc::new(view());
-        let call = Call { now: NOW, ids: &ids, principal: &principal, view: &view, request: request.as_bytes(), charset: None };
+        let call = Call {
+            now: NOW,
+            ids: &ids,
+            principal: &principal,
+            view: &view,
+            request: request.as_bytes(),
+            charset: None,
+        };
         let mut note = String::new();
         let answer = match endpoint.handle(&call) {
             Step::Respond(answer) => answer,

@@ -6,7 +6,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{EnabledState, Vm, VmId};
 
-use super::{datetime, demanded, guid, parse_guid, owned};
+use super::{datetime, demanded, guid, owned, parse_guid};
 
 slots! {
     /// The properties that are filled.
@@ -158,11 +158,15 @@ pub(crate) fn named_vm<'v>(cx: &ReadContext<'v>, value: &Value) -> Result<Option
     }
     let Some(path) = value.as_reference() else { return Ok(None) };
     let class = cx.schema.class(path.class);
-    let computer_system = cx.schema.class_by_name("Msvm_ComputerSystem").filter(|declared| {
-        cx.schema.is_a(declared.id, class.id) || cx.schema.is_a(class.id, declared.id)
-    });
+    let computer_system = cx
+        .schema
+        .class_by_name("Msvm_ComputerSystem")
+        .filter(|declared| cx.schema.is_a(declared.id, class.id) || cx.schema.is_a(class.id, declared.id));
     let Some(declared) = computer_system else {
-        return Err(CimError::parameter_type(format!("the reference is to a {}, not to a computer system", class.name)));
+        return Err(CimError::parameter_type(format!(
+            "the reference is to a {}, not to a computer system",
+            class.name
+        )));
     };
     let name = declared.slot("Name").and_then(|slot| text_of(path, slot));
     let Some(name) = name else {

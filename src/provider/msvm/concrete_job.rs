@@ -8,7 +8,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::JobEntry;
 
-use super::{datetime, demanded, guid, parse_guid, single_key, owned};
+use super::{datetime, demanded, guid, owned, parse_guid, single_key};
 
 slots! {
     Slots of "Msvm_ConcreteJob" {

@@ -16,8 +16,8 @@ use crate::job::Timestamp;
 use crate::replication::VmId;
 
 pub(crate) use computer_system::named_vm;
-pub(crate) use concrete_job::{ErrorSlots, errors_of, job_of};
 pub use concrete_job::JobPaths;
+pub(crate) use concrete_job::{ErrorSlots, errors_of, job_of};
 pub(crate) use recovery_point::parse_point;
 pub(crate) use replication_settings::{SettingSlots, settings_from};
 
@@ -86,7 +86,8 @@ pub(crate) fn singleton(
 
 /// The virtual machine of an `InstanceID` such as `Microsoft:<GUID>\HVR`, with what follows the GUID.
 pub(crate) fn vm_of_instance_id(instance_id: &str, suffix: &str) -> Option<VmId> {
-    let rest = instance_id.get(..10).filter(|head| head.eq_ignore_ascii_case("Microsoft:")).and(instance_id.get(10..))?;
+    let rest =
+        instance_id.get(..10).filter(|head| head.eq_ignore_ascii_case("Microsoft:")).and(instance_id.get(10..))?;
     let split = rest.len().checked_sub(suffix.len())?;
     let tail = rest.get(split..).filter(|tail| tail.eq_ignore_ascii_case(suffix));
     tail.and(rest.get(..split)).and_then(parse_guid).map(VmId)

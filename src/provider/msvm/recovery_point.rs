@@ -7,7 +7,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{PointId, RecoveryPoint, Site, VmId};
 
-use super::{datetime, demanded, guid, parse_guid, owned};
+use super::{datetime, demanded, guid, owned, parse_guid};
 
 slots! {
     Slots of "Msvm_VirtualSystemSettingData" {

@@ -31,7 +31,8 @@ impl ReplicationProviders {
     fn instance(&self, cx: &ReadContext<'_>, backend: &BackendInfo) -> CimInstance {
         let s = &self.slots;
         let mut provider = CimInstance::new(cx.schema.class(s.class));
-        provider.set(s.instance_id, format!("Microsoft:{}\\ReplicationProvider\\{}", cx.view.host_name(), backend.name));
+        provider
+            .set(s.instance_id, format!("Microsoft:{}\\ReplicationProvider\\{}", cx.view.host_name(), backend.name));
         provider.set(s.name, owned(&backend.name));
         provider.set(s.element_name, owned(&backend.name));
         provider.set(s.caption, "Replication Provider");

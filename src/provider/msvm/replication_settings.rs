@@ -6,7 +6,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{ReplicationSettings, SettingError, Vm, VmId};
 
-use super::{datetime, demanded, guid, parse_guid, owned};
+use super::{datetime, demanded, guid, owned, parse_guid};
 
 slots! {
     /// The slots of the class, shared with the methods that take an embedded instance.
