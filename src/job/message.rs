@@ -53,7 +53,10 @@ mod cause {
 }
 
 macro_rules! messages {
-    ($( $constant:ident = $id:literal, $summary:literal, $cause:expr, $text:literal, [$($action:literal),* $(,)?]; )*) => {
+    ($(
+        $constant:ident = $id:literal, $summary:literal, $cause:expr,
+        $text:literal, [$($action:literal),* $(,)?];
+    )*) => {
         impl Message {
             $(
                 #[doc = concat!($id, ": ", $text)]
@@ -71,7 +74,11 @@ macro_rules! messages {
 messages! {
     ENGINE_REFUSED = "FBD1000", "Could not start the operation on", cause::SOFTWARE,
         "The store or the engine failed while it admitted the operation; nothing was changed",
-        ["Look at the server's log for the error of the store.", "Free space on the volume of the data directory.", "Repeat the call."];
+        [
+            "Look at the server's log for the error of the store.",
+            "Free space on the volume of the data directory.",
+            "Repeat the call.",
+        ];
     NOT_PERMITTED = "FBD1001", "Access was denied for", cause::ACCESS,
         "The backend may not open an image or a directory",
         ["Give the account of the server read and write access to the path.", "Repeat the call."];
@@ -83,13 +90,20 @@ messages! {
         ["Look at the backend's own log.", "Bring backend and server to matching versions."];
     TIMED_OUT = "FBD1004", "The check ran out of time for", cause::TIMEOUT,
         "The backend did not finish its admission check in time",
-        ["Check that the peer and the volumes of the images answer.", "Raise the time limit of the admission check.", "Repeat the call."];
+        [
+            "Check that the peer and the volumes of the images answer.",
+            "Raise the time limit of the admission check.",
+            "Repeat the call.",
+        ];
     UNKNOWN_VM = "FBD1005", "There is no", cause::CONFIGURATION,
         "No virtual machine has this name or GUID",
         ["Enumerate Msvm_ComputerSystem for the virtual machines of this host."];
     UNKNOWN_POINT = "FBD1006", "The recovery point was not found for", cause::CONFIGURATION,
         "The peer does not hold a recovery point with this identifier for this virtual machine",
-        ["Enumerate the recovery points (Msvm_VirtualSystemSettingData) of the virtual machine.", "Leave RecoveryPointIdentifier out to fail back to the present."];
+        [
+            "Enumerate the recovery points (Msvm_VirtualSystemSettingData) of the virtual machine.",
+            "Leave RecoveryPointIdentifier out to fail back to the present.",
+        ];
     INVALID_SETTING = "FBD1007", "A replication setting is not valid for", cause::CONFIGURATION,
         "A value in ReplicationSettingData is outside its range or contradicts another",
         ["Correct the property that is named.", "Send null to keep the current settings."];
@@ -98,7 +112,10 @@ messages! {
         ["Follow or cancel the running job.", "Repeat the call after it has ended."];
     INVALID_STATE = "FBD1009", "The state does not allow the operation on", cause::OTHER,
         "The replication state, the role or the power state does not allow the operation",
-        ["Read ReplicationState, ReplicationMode and EnabledState of the virtual machine.", "Bring it into a state that allows the operation."];
+        [
+            "Read ReplicationState, ReplicationMode and EnabledState of the virtual machine.",
+            "Bring it into a state that allows the operation.",
+        ];
     WRONG_TYPE = "FBD1010", "A value has the wrong type for", cause::CONFIGURATION,
         "A TYPE in the embedded instance is not the type of the property",
         ["Correct the TYPE of the property that is named."];
@@ -113,7 +130,10 @@ messages! {
         ["Wait until finished jobs are removed.", "Raise jobs_max."];
     IMAGE_MISSING = "FBD1014", "An image is missing for", cause::MISSING,
         "A disk image of the virtual machine does not exist",
-        ["Restore the image at the path that is named, or correct the inventory.", "Repeat the call."];
+        [
+            "Restore the image at the path that is named, or correct the inventory.",
+            "Repeat the call.",
+        ];
     OUT_OF_SPACE = "FBD2001", "Could not finish the operation on", cause::STORAGE_CAPACITY,
         "The volume of an image is full",
         ["Free space on the volume.", "Start the operation again."];
@@ -128,16 +148,26 @@ messages! {
         ["Give the account of the server access to the path.", "Start the operation again."];
     CHANGED_AFTER_QUIESCE = "FBD2005", "Could not finish the operation on", cause::MODIFIED,
         "The peer's image changed after the peer's virtual machine had been stopped",
-        ["Find out what still writes to the peer's image.", "Check the stop hook.", "Start the operation again."];
+        [
+            "Find out what still writes to the peer's image.",
+            "Check the stop hook.",
+            "Start the operation again.",
+        ];
     PEER_LOST = "FBD2006", "Could not finish the operation on", cause::COMMUNICATIONS,
         "The peer site stopped answering while the job ran",
-        ["Check that the peer's directory is mounted and its host is up.", "Start the operation again."];
+        [
+            "Check that the peer's directory is mounted and its host is up.",
+            "Start the operation again.",
+        ];
     HOOK_FAILED = "FBD2007", "Could not finish the operation on", cause::SOFTWARE,
         "A stop or start hook of the virtual machine failed",
         ["Run the hook by hand and read what it prints.", "Start the operation again."];
     INPUT_OUTPUT = "FBD2008", "Could not finish the operation on", cause::INPUT_OUTPUT,
         "Reading or writing an image failed",
-        ["Check the volume and the kernel's log for faults of the device.", "Start the operation again."];
+        [
+            "Check the volume and the kernel's log for faults of the device.",
+            "Start the operation again.",
+        ];
     VERIFY_FAILED = "FBD2009", "Could not finish the operation on", cause::CORRUPT,
         "The verification found home and peer to differ",
         ["Check the memory and the volumes of both sites.", "Start the operation again."];
@@ -152,7 +182,10 @@ messages! {
         ["Start the virtual machine at the peer by hand.", "Check the start hook."];
     BACKEND_GONE = "FBD2013", "Could not go on with the operation on", cause::OUT_OF_SERVICE,
         "The backend that the job needs is no longer loaded",
-        ["Load the backend in the server's configuration and start the server again.", "Start the operation again."];
+        [
+            "Load the backend in the server's configuration and start the server again.",
+            "Start the operation again.",
+        ];
     STATE_LOST = "FBD2014", "Could not finish the operation on", cause::SOFTWARE,
         "The state of the virtual machine no longer allows the end of the operation",
         ["Read the virtual machine's state.", "Start the operation again."];
@@ -161,7 +194,10 @@ messages! {
         ["Stop what uses the image.", "Start the operation again."];
     STORE_FAILED = "FBD3001", "The store failed for", cause::UNAVAILABLE,
         "The store could not make a change durable",
-        ["Free space on the volume of the data directory.", "Restart the server: its jobs go on from their checkpoints."];
+        [
+            "Free space on the volume of the data directory.",
+            "Restart the server: its jobs go on from their checkpoints.",
+        ];
     FINISH_FAILED = "FBD3002", "The clean-up after the failback failed for", cause::SOFTWARE,
         "The failback is complete, but the backend could not put its files in order",
         ["Look at the server's log; the clean-up is tried again at the next start."];

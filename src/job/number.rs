@@ -29,7 +29,8 @@ macro_rules! open_number {
 
         impl std::fmt::Debug for $name {
             fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                let name = Self::DECLARED.iter().find(|(_, value)| *value == self.0).map_or("UNNAMED", |(name, _)| name);
+                let found = Self::DECLARED.iter().find(|(_, value)| *value == self.0);
+                let name = found.map_or("UNNAMED", |(name, _)| name);
                 write!(formatter, "{name}({})", self.0)
             }
         }

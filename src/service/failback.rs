@@ -201,19 +201,18 @@ impl Run {
             (None, Ok(())) => None,
         };
         if let Some(error) = failure {
-            self.end_failed(error).await
-        } else {
-            let status = "Cancelled: the peer goes on as before".to_owned();
-            self.change(Edit {
-                job: vec![JobEvent::Terminate { status }],
-                vm: Some(&|vm: &mut Vm, now| {
-                    vm.live_job = None;
-                    vm.apply(VmEvent::FailbackCancelled, now)
-                }),
-                also: Vec::new(),
-            })
-            .await
+            return self.end_failed(error).await;
         }
+        let status = "Cancelled: the peer goes on as before".to_owned();
+        self.change(Edit {
+            job: vec![JobEvent::Terminate { status }],
+            vm: Some(&|vm: &mut Vm, now| {
+                vm.live_job = None;
+                vm.apply(VmEvent::FailbackCancelled, now)
+            }),
+            also: Vec::new(),
+        })
+        .await
     }
 
     async fn checkpoint(

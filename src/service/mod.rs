@@ -17,9 +17,11 @@
 //! * Checkpoints are made when a phase changes; after a restart a job goes on from its last one with a new epoch.
 //! * No lock is held over input or output.
 
+mod cancel;
 mod clock;
 mod engine;
 mod failback;
+mod import;
 mod index;
 mod operations;
 mod record;
@@ -30,8 +32,10 @@ mod settings;
 mod step;
 mod submit;
 
+pub use cancel::CancelDenied;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use engine::{CancelDenied, Engine, ImportError, NewVm, OpenError, stored_view};
+pub use engine::{Engine, OpenError, stored_view};
+pub use import::{ImportError, NewVm};
 pub use index::Publisher;
 pub use settings::EngineSettings;
 

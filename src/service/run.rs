@@ -167,11 +167,13 @@ impl Engine {
             // A later job has taken the virtual machine over, and with it the clean-up.
             Ok(Err(error)) if error.kind == DriverErrorKind::Stale => {}
             Ok(Err(error)) => {
-                tracing::error!(message_id = Message::FINISH_FAILED.id, vm = %finish.vm, %error, action = %error.action);
+                let (message_id, action) = (Message::FINISH_FAILED.id, error.action.as_str());
+                tracing::error!(message_id, vm = %finish.vm, %error, action, "the clean-up failed");
                 return;
             }
             Err(error) => {
-                tracing::error!(message_id = Message::FINISH_FAILED.id, vm = %finish.vm, %error);
+                let message_id = Message::FINISH_FAILED.id;
+                tracing::error!(message_id, vm = %finish.vm, %error, "the clean-up failed");
                 return;
             }
         }
