@@ -9,6 +9,8 @@ use std::fmt;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_MINUTE: i64 = 60 * MICROS_PER_SECOND;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+/// The first interval that is too long to be written.
+const INTERVAL_MICROS_MAX: u64 = 100_000_000 * 86_400 * 1_000_000;
 /// Digits of either form, the dot and the suffix not counted.
 const DIGITS: u8 = 20;
 
@@ -353,7 +355,8 @@ fn parse_xs_duration(text: &str) -> Option<CimDatetime> {
         let part = whole.checked_mul(seconds)?.checked_mul(1_000_000)?.checked_add(fraction.unwrap_or(0))?;
         micros = micros.checked_add(part)?;
     }
-    Some(CimDatetime::interval_from_micros(micros))
+    // The 25 character form has eight digits for days; a longer interval is none of CIM's.
+    (micros < INTERVAL_MICROS_MAX).then_some(CimDatetime::interval_from_micros(micros))
 }
 
 #[cfg(test)]
@@ -420,6 +423,8 @@ mod tests {
         let read = |text: &str| CimDatetime::parse(text).unwrap();
         assert_eq!(read("P0DT0H30M0S"), CimDatetime::interval_from_micros(1_800_000_000));
         assert_eq!(read("PT60.5S"), CimDatetime::interval_from_micros(60_500_000));
+        assert!(read("P99999999DT23H59M59.999999S").is_interval());
+        assert_eq!(CimDatetime::parse("P100000000D"), None, "one day more than can be written");
         assert_eq!(read("P2D"), CimDatetime::interval_from_micros(2 * 86_400_000_000));
         assert_eq!(read("1970-01-01T00:00:01"), CimDatetime::from_unix_micros(1_000_000));
         assert_eq!(read("1970-01-01").to_dsp0004(), "19700101******.******+000");

@@ -8,13 +8,15 @@ use crate::cim::{Class, ClassId, Method, MethodResult, Value};
 use crate::job::JobId;
 use crate::provider::{CallContext, Outcome as Called};
 use crate::replication::Denied;
-use crate::soap::{Fault, SelectorSet, SelectorValue};
+use crate::soap::{Fault, SelectorSet, SelectorValue, clipped};
 use crate::wscim::{self, Family, Resource};
 use crate::wsman::{self, Correlation, Invoke, Request, fault};
 use crate::xml::Writer;
 use crate::xml::text::{Encoding, encode};
 
-use super::{Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, answer_fault};
+use super::{
+    Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, answer_fault, envelope_octets_max,
+};
 
 /// The rest of an Invoke whose effect is being made durable: the envelope but for the method's result.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Endpoint {
         encoding: Encoding,
         journal: &mut Journal,
     ) -> Result<Reply, Fault> {
-        journal.method = Some(invoke.method.as_ref().to_owned());
+        journal.method = Some(clipped(&invoke.method).to_owned());
         let resource = Resource::resolve(&request.resource_uri, &request.selectors, self.schema)?;
         let class = self.schema.class(resource.class()?);
         journal.class = Some(class.name.to_string());
@@ -65,8 +67,19 @@ impl Endpoint {
         let called = self.registry.invoke(&cx, row, &path, &input).map_err(wscim::fault_of)?;
         let continuation =
             Continuation::new(call, request, invoke, correlation, encoding, resource, class, index, journal);
+        let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
+        // Told before anything is done, since it could not be told after.
+        //= CTL-07, CTL-08
+        check_room(octets_max, continuation.head.len() + continuation.tail.len() + OUTPUT_OCTETS)?;
         Ok(Reply::Step(Box::new(match called {
-            Called::Done(result) => Step::Respond(self.answer(continuation, &result, None)),
+            Called::Done(result) => {
+                let mut utf8 = continuation;
+                utf8.encoding = Encoding::Utf8;
+                let mut answer = self.answer(utf8, &result, None);
+                check_room(octets_max, answer.octets.len())?;
+                (answer.octets, answer.encoding) = (encode(answer.octets, encoding), encoding);
+                Step::Respond(answer)
+            }
             Called::Denied(denied) => Step::Respond(self.denied(continuation, &denied)),
             Called::Submit(command) => Step::Submit(command, continuation),
             Called::Cancel(job) => Step::Cancel(job, continuation),
@@ -174,6 +187,18 @@ impl Continuation {
             timeout: request.operation_timeout.unwrap_or(OPERATION_TIMEOUT),
         }
     }
+}
+
+/// Room for the result of a method that changes something: a return value and the reference to a job.
+const OUTPUT_OCTETS: usize = 1_536;
+
+fn check_room(octets_max: usize, octets: usize) -> Result<(), Fault> {
+    if octets <= octets_max {
+        return Ok(());
+    }
+    Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
+        "the answer needs {octets} octets, more than MaxEnvelopeSize allows ({octets_max}); nothing was done"
+    )))
 }
 
 //= INV-09, INV-14

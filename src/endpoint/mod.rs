@@ -24,7 +24,7 @@ use crate::cim::Schema;
 use crate::job::{JobId, Timestamp};
 use crate::provider::Registry;
 use crate::replication::{Command, View};
-use crate::soap::Fault;
+use crate::soap::{Fault, clipped};
 use crate::wscim::Codec;
 use crate::wsman::{self, Correlation, Operation, fault};
 use crate::xml::text::{Encoding, decode, encode};
@@ -80,6 +80,17 @@ pub struct Call<'c> {
     pub request: &'c [u8],
     /// The `charset` of its Content-Type.
     pub charset: Option<&'c str>,
+    /// How long it may take.
+    pub pace: Pace<'c>,
+}
+
+/// How long an enumeration may look for items at a stretch.
+#[derive(Clone, Copy)]
+pub enum Pace<'c> {
+    /// A moment, as on a thread that serves others too. What takes longer is [`Step::Elsewhere`].
+    Brief,
+    /// As long as this says that so much time has not passed yet since the request came.
+    Until(&'c dyn Fn(Duration) -> bool),
 }
 
 /// What to do next.
@@ -91,6 +102,8 @@ pub enum Step {
     Submit(Box<Command>, Continuation),
     /// Ask for the end of this job, then let the continuation answer.
     Cancel(JobId, Continuation),
+    /// It takes longer than a moment: nothing was done yet; make the same call on a thread that may take its time.
+    Elsewhere,
 }
 
 /// An answer, ready to be sent.
@@ -140,7 +153,7 @@ impl Endpoint {
         };
         let (mut correlation, request) = wsman::decode(&document);
         correlation.machine = Some(self.settings.machine.clone());
-        journal.message_id = correlation.relates_to.as_deref().map(str::to_owned);
+        journal.message_id = correlation.relates_to.as_deref().map(|id| clipped(id).to_owned());
         let reply = request
             .map_err(|fault| *fault)
             .and_then(|request| self.dispatch(call, &request, &correlation, encoding, &mut journal));
@@ -160,50 +173,47 @@ impl Endpoint {
     //= IDN-02
     pub fn identify_anonymous(&self, ids: &dyn Fn() -> Uuid, request: &[u8], charset: Option<&str>) -> Answer {
         let journal = Journal { operation: "Identify", ..Journal::default() };
-        let failed = |fault: &Fault| {
+        let failed = |correlation: &Correlation<'_>, encoding: Encoding, fault: &Fault| {
             let mut octets = Vec::with_capacity(1_024);
-            wsman::encode_fault(&mut octets, &Correlation::default(), ids(), fault);
-            Answer {
-                octets,
-                encoding: Encoding::Utf8,
-                is_fault: true,
-                journal: Journal { operation: "Identify", ..Journal::default() }.with(Outcome::of_fault(fault)),
-            }
+            wsman::encode_fault(&mut octets, correlation, ids(), fault);
+            let journal = Journal { operation: "Identify", ..Journal::default() }.with(Outcome::of_fault(fault));
+            Answer { octets: encode(octets, encoding), encoding, is_fault: true, journal }
         };
+        let unknown = Correlation::default();
         let (text, encoding) = match decode(request, charset) {
             Ok(decoded) => decoded,
-            Err(error) => return failed(&fault::encoding_limit_character_set(error.to_string())),
+            Err(error) => {
+                let fault = fault::encoding_limit_character_set(error.to_string());
+                return failed(&unknown, error.answer_in(), &fault);
+            }
         };
         let document = match Document::parse(&text, &self.settings.limits) {
             Ok(document) => document,
-            Err(error) => return failed(&fault::not_xml(&error)),
+            Err(error) => return failed(&unknown, encoding, &fault::not_xml(&error)),
         };
-        match wsman::decode(&document) {
-            (_, Ok(request)) if matches!(request.operation, Operation::Identify(_)) => {
-                let Operation::Identify(namespace) = request.operation else {
-                    return failed(&fault::access_denied("only Identify is answered without authentication"));
-                };
+        let (correlation, request) = wsman::decode(&document);
+        match request.map(|request| request.operation) {
+            Ok(Operation::Identify(namespace)) => {
                 let mut octets = Vec::with_capacity(1_024);
                 wsman::encode_identify_response(&mut octets, namespace, true, &self.settings.version, &[]);
-                Answer {
-                    octets: encode(octets, encoding),
-                    encoding,
-                    is_fault: false,
-                    journal: journal.with(Outcome::Ok),
-                }
+                let octets = encode(octets, encoding);
+                Answer { octets, encoding, is_fault: false, journal: journal.with(Outcome::Ok) }
             }
-            (_, Ok(_)) => failed(&fault::access_denied("only Identify is answered without authentication")),
-            (_, Err(fault)) => failed(&fault),
+            Ok(_) => {
+                let fault = fault::access_denied("only Identify is answered without authentication");
+                failed(&correlation, encoding, &fault)
+            }
+            Err(fault) => failed(&correlation, encoding, &fault),
         }
     }
 }
 
-/// The largest answer this request allows, in octets of UTF-8: an answer in UTF-16 takes twice the room.
+/// The largest answer this request allows, in octets of UTF-8: an answer in UTF-16 takes twice the room, and a mark.
 //= CTL-12
 fn envelope_octets_max(settings: &EndpointSettings, asked: Option<u32>, encoding: Encoding) -> usize {
     let octets = asked.unwrap_or(settings.envelope_octets_max).min(settings.envelope_octets_max);
     let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-    if matches!(encoding, Encoding::Utf8) { octets } else { octets / 2 }
+    if matches!(encoding, Encoding::Utf8) { octets } else { octets.saturating_sub(2) / 2 }
 }
 
 fn answer_fault(

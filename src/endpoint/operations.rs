@@ -9,13 +9,16 @@ use crate::provider::ReadContext;
 use crate::soap::Fault;
 use crate::wscim::{self, Resource, Target};
 use crate::wsman::{
-    self, Correlation, Enumerate, EnumerationMode, Filter, Operation, Pull, Release, Request, fault, uri,
+    self, Correlation, Enumerate, EnumerationMode, Filter, Operation, PolymorphismMode, Pull, Release, Request, fault,
+    uri,
 };
 use crate::xml::Writer;
 use crate::xml::text::Encoding;
 
-use super::scan::{Page, Scan};
-use super::{Call, Endpoint, EndpointSettings, Journal, Reply, access, cursor, envelope_octets_max};
+use super::scan::{Bounds, Page, Scan};
+use super::{
+    Call, Endpoint, EndpointSettings, Journal, OPERATION_TIMEOUT, Reply, Step, access, cursor, envelope_octets_max,
+};
 
 /// Room for an envelope around the items of a page, without what is echoed of the request.
 const ENVELOPE_OCTETS: usize = 2_048;
@@ -116,19 +119,43 @@ impl Exchange<'_> {
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
             ));
         }
-        let mut scan = Scan::new(&endpoint.registry, class, query, enumerate.mode, resource.family, endpoint.schema);
-        let idle = enumerate.expires;
+        let polymorphism = self.polymorphism(resource.target, enumerate.polymorphism)?;
+        let registry = &endpoint.registry;
+        let classes = match polymorphism {
+            PolymorphismMode::None => registry.provider(class).map(|_| class).into_iter().collect(),
+            _ => registry.served(class, endpoint.schema),
+        };
+        let mut scan = Scan::new(classes, query, enumerate.mode, resource.family);
+        // What is granted is told, not what was asked for.
+        let idle = enumerate.expires.map(|asked| asked.min(Duration::from_millis(endpoint.settings.cursors.idle_ms)));
         if !enumerate.optimize {
             let context = self.open(scan, idle)?;
             return self.bounded(self.encode(|w| {
                 wsman::write_enumerate_response(w, Some(&context), None, false, idle);
             }));
         }
-        let page = self.page(&mut scan, enumerate.max_elements)?;
+        let Some(page) = self.page(&mut scan, enumerate.max_elements, None)? else { return Ok(elsewhere()) };
         let context = if page.end { None } else { Some(self.open(scan, idle)?) };
         self.bounded(self.encode(|w| {
             wsman::write_enumerate_response(w, context.as_deref(), Some(&page.items), page.end, idle);
         }))
+    }
+
+    /// Instances appear as what they are, or those of subclasses not at all. To show them as their base class would
+    /// need a shape that nobody asks for, and a query over all classes has no base to show.
+    //= CIM-05, CIM-06, CIM-07
+    fn polymorphism(&self, target: Target, mode: PolymorphismMode) -> Result<PolymorphismMode, Fault> {
+        let offered = match mode {
+            PolymorphismMode::IncludeSubClassProperties => true,
+            PolymorphismMode::ExcludeSubClassProperties => false,
+            PolymorphismMode::None => matches!(target, Target::Class(_)),
+        };
+        if offered {
+            return Ok(mode);
+        }
+        Err(fault::polymorphism_mode_not_supported(
+            "IncludeSubClassProperties is offered, and None for the URI of one class",
+        ))
     }
 
     fn open(&self, scan: Scan, idle: Option<Duration>) -> Result<String, Fault> {
@@ -138,12 +165,21 @@ impl Exchange<'_> {
         Ok(cursor::context_name(id))
     }
 
-    fn page(&self, scan: &mut Scan, max_elements: u32) -> Result<Page, Fault> {
+    /// The next page, or nothing when it takes longer than this thread has time. `patience` is the request's own.
+    //= CTL-02, ENU-28
+    fn page(&self, scan: &mut Scan, max_elements: u32, patience: Option<Duration>) -> Result<Option<Page>, Fault> {
         let endpoint = self.endpoint;
+        let timeout = self.request.operation_timeout.unwrap_or(OPERATION_TIMEOUT);
+        let timeout = patience.map_or(timeout, |patience| patience.min(timeout));
         let cx = endpoint.read_context(self.call);
         let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + echoed_octets_max(self.correlation));
-        let elements_max = max_elements.clamp(1, endpoint.settings.items_max);
-        scan.page(&cx, &endpoint.registry, &endpoint.codec, elements_max, room)
+        let bounds = Bounds {
+            elements_max: max_elements.clamp(1, endpoint.settings.items_max),
+            octets_max: room,
+            pace: self.call.pace,
+            timeout,
+        };
+        scan.page(&cx, &endpoint.registry, &endpoint.codec, bounds)
     }
 
     /// The class and query that an Enumerate is about.
@@ -185,11 +221,15 @@ impl Exchange<'_> {
     fn pull(&self, pull: &Pull<'_>) -> Result<Reply, Fault> {
         let (cursors, now) = (&self.endpoint.cursors, self.call.now);
         let (id, mut scan) = cursors.scan(&pull.context, self.call.principal.name(), now)?;
-        let page = self.page(&mut scan, pull.max_elements)?;
+        let Some(page) = self.page(&mut scan, pull.max_elements, pull.max_time)? else { return Ok(elsewhere()) };
         if page.end {
             cursors.close(id);
         } else {
             cursors.advance(id, scan, now);
+        }
+        if page.late && page.items.is_empty() {
+            //= ENU-21
+            return Err(fault::timed_out("no item was found in the time allowed; the next Pull goes on from here"));
         }
         let context = if page.end { None } else { Some(cursor::context_name(id)) };
         self.bounded(self.encode(|w| {
@@ -204,6 +244,10 @@ impl Exchange<'_> {
         cursors.close(id);
         self.bounded(self.encode(wsman::write_release_response))
     }
+}
+
+fn elsewhere() -> Reply {
+    Reply::Step(Box::new(Step::Elsewhere))
 }
 
 /// Whether a filter dialect is WQL, in either spelling of its URI.

@@ -2,13 +2,16 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::cim::{CimInstance, ClassId, Query, Resolved, Schema};
+use crate::cim::{CimInstance, ClassId, Query, Resolved};
 use crate::provider::{Flow, Key, ReadContext, Registry, Sink};
 use crate::soap::Fault;
 use crate::wscim::{self, Codec, Family};
 use crate::wsman::{EnumerationMode, fault};
 use crate::xml::Writer;
+
+use super::Pace;
 
 /// What is enumerated, in which shape, and how far it has come.
 #[derive(Clone, Debug)]
@@ -23,27 +26,46 @@ pub(crate) struct Scan {
     after: Option<Key>,
 }
 
+/// What a page is held to.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds<'b> {
+    /// Items.
+    pub(crate) elements_max: u32,
+    /// Octets of items.
+    pub(crate) octets_max: usize,
+    /// How long the scan may look for them at a stretch.
+    pub(crate) pace: Pace<'b>,
+    /// How long in all.
+    pub(crate) timeout: Duration,
+}
+
+/// Instances that a brief scan looks at: more than an ordinary answer holds, a few milliseconds at most.
+const BRIEF_INSTANCES: u32 = 1_024;
+/// Instances between two looks at the clock.
+const CLOCK_INSTANCES: u32 = 256;
+
 /// One page.
 pub(crate) struct Page {
     /// The items, encoded.
     pub(crate) items: Vec<u8>,
     /// Whether nothing follows.
     pub(crate) end: bool,
+    /// Whether it was cut because time was up.
+    pub(crate) late: bool,
 }
 
 impl Scan {
+    /// A scan over these classes, all served.
     pub(crate) fn new(
-        registry: &Registry,
-        class: ClassId,
+        classes: Vec<ClassId>,
         query: Option<Arc<Query<Resolved>>>,
         mode: EnumerationMode,
         family: Family,
-        schema: &Schema,
     ) -> Self {
-        Self { classes: registry.served(class, schema).into(), query, mode, family, class: 0, after: None }
+        Self { classes: classes.into(), query, mode, family, class: 0, after: None }
     }
 
-    /// Reads on: at most `elements_max` items in at most `octets_max` octets. When not even one item fits, the fault
+    /// Reads on within the bounds; nothing when a brief look is not enough. When not even one item fits, the fault
     /// leaves the scan where it was, so that a client may try again with a larger envelope.
     //= ENU-17, ENU-18, ENU-19
     pub(crate) fn page(
@@ -51,11 +73,10 @@ impl Scan {
         cx: &ReadContext<'_>,
         registry: &Registry,
         codec: &Codec,
-        elements_max: u32,
-        octets_max: usize,
-    ) -> Result<Page, Fault> {
+        bounds: Bounds<'_>,
+    ) -> Result<Option<Page>, Fault> {
         let mut items = Vec::with_capacity(1_024);
-        let mut taken = 0;
+        let (mut taken, mut examined) = (0, 0);
         while let Some(provider) = self.classes.get(self.class).and_then(|class| registry.provider(*class)) {
             let mut sink = PageSink {
                 cx,
@@ -65,32 +86,48 @@ impl Scan {
                 family: self.family,
                 items: &mut items,
                 taken,
-                elements_max,
-                octets_max,
+                examined,
+                bounds,
                 last: self.after,
-                too_large: false,
+                full: Full::Elements,
             };
             let flow = provider.enumerate(cx, self.query.as_deref(), self.after, &mut sink);
-            let (last, too_large) = (sink.last, sink.too_large);
-            taken = sink.taken;
-            match flow {
-                Flow::Stopped if too_large => {
+            let (last, full) = (sink.last, sink.full);
+            (taken, examined) = (sink.taken, sink.examined);
+            if flow == Flow::End {
+                self.class += 1;
+                self.after = None;
+                continue;
+            }
+            let late = match full {
+                Full::Elements => false,
+                Full::Time => true,
+                Full::Moment => return Ok(None),
+                Full::FirstItem => {
                     return Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
-                        "one item does not fit into MaxEnvelopeSize, which leaves {octets_max} octets for items"
+                        "one item does not fit into MaxEnvelopeSize, which leaves {} octets for items",
+                        bounds.octets_max
                     )));
                 }
-                Flow::Stopped => {
-                    self.after = last;
-                    return Ok(Page { items, end: false });
-                }
-                Flow::End => {
-                    self.class += 1;
-                    self.after = None;
-                }
-            }
+            };
+            self.after = last;
+            return Ok(Some(Page { items, end: false, late }));
         }
-        Ok(Page { items, end: true })
+        Ok(Some(Page { items, end: true, late: false }))
     }
+}
+
+/// Why a page takes no more.
+#[derive(Clone, Copy)]
+enum Full {
+    /// It holds as many items, or octets, as it may.
+    Elements,
+    /// The first item alone is too large.
+    FirstItem,
+    /// A brief look was not enough.
+    Moment,
+    /// Time is up.
+    Time,
 }
 
 struct PageSink<'s, 'c> {
@@ -101,26 +138,34 @@ struct PageSink<'s, 'c> {
     family: Family,
     items: &'s mut Vec<u8>,
     taken: u32,
-    elements_max: u32,
-    octets_max: usize,
+    /// Instances looked at.
+    examined: u32,
+    bounds: Bounds<'s>,
     last: Option<Key>,
-    too_large: bool,
+    full: Full,
 }
 
 impl Sink for PageSink<'_, '_> {
     fn push(&mut self, key: Key, instance: CimInstance) -> ControlFlow<()> {
+        self.examined = self.examined.saturating_add(1);
+        if let Some(full) = self.out_of_time() {
+            self.full = full;
+            return ControlFlow::Break(());
+        }
         if self.query.is_some_and(|query| !query.matches(self.cx.schema, &instance)) {
             self.last = Some(key);
             return ControlFlow::Continue(());
         }
-        if self.elements_max <= self.taken {
+        if self.bounds.elements_max <= self.taken {
             return ControlFlow::Break(());
         }
         let before = self.items.len();
         self.write_item(&instance);
-        if self.octets_max < self.items.len() {
+        if self.bounds.octets_max < self.items.len() {
             self.items.truncate(before);
-            self.too_large = self.taken == 0;
+            if self.taken == 0 {
+                self.full = Full::FirstItem;
+            }
             return ControlFlow::Break(());
         }
         self.taken += 1;
@@ -130,6 +175,16 @@ impl Sink for PageSink<'_, '_> {
 }
 
 impl PageSink<'_, '_> {
+    fn out_of_time(&self) -> Option<Full> {
+        match self.bounds.pace {
+            Pace::Brief if BRIEF_INSTANCES < self.examined => Some(Full::Moment),
+            Pace::Until(passed) if self.examined % CLOCK_INSTANCES == 0 && passed(self.bounds.timeout) => {
+                Some(Full::Time)
+            }
+            _ => None,
+        }
+    }
+
     //= ENU-26
     fn write_item(&mut self, instance: &CimInstance) {
         let schema = self.cx.schema;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
-use crate::endpoint::{Answer, Call, Continuation, Endpoint, Journal, Outcome, Step};
+use crate::auth::Principal;
+use crate::endpoint::{Answer, Call, Continuation, Endpoint, Journal, Outcome, Pace, Step};
 use crate::job::JobId;
 use crate::replication::Command;
 use crate::service::{CancelDenied, Engine};
@@ -25,12 +27,16 @@ struct Shared {
     endpoint: Endpoint,
     engine: Arc<Engine>,
     timeout_max: Duration,
+    /// Long scans that may run at the same time.
+    scans: Arc<Semaphore>,
 }
 
 impl WsmanHandler {
     /// `timeout_max` bounds how long an answer may be waited for, whatever the client's OperationTimeout says.
     pub fn new(endpoint: Endpoint, engine: Arc<Engine>, timeout_max: Duration) -> Self {
-        Self { shared: Arc::new(Shared { endpoint, engine, timeout_max }) }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let scans = Arc::new(Semaphore::new(cores));
+        Self { shared: Arc::new(Shared { endpoint, engine, timeout_max, scans }) }
     }
 }
 
@@ -39,7 +45,7 @@ impl Handler for WsmanHandler {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let started = Instant::now();
-            let answer = shared.answer(&context, &request).await;
+            let answer = shared.answer(&context, &request, started).await;
             log(&context, &answer.journal, started);
             transport::Answer {
                 status: if answer.is_fault { 500 } else { 200 },
@@ -51,24 +57,47 @@ impl Handler for WsmanHandler {
 }
 
 impl Shared {
-    async fn answer(&self, context: &RequestContext, request: &[u8]) -> Answer {
+    async fn answer(self: &Arc<Self>, context: &RequestContext, request: &Bytes, started: Instant) -> Answer {
         let Some(principal) = &context.principal else {
             return self.endpoint.identify_anonymous(&random_id, request, context.charset);
         };
-        let view = self.engine.view();
-        let step = self.endpoint.handle(&Call {
-            now: self.engine.now(),
-            ids: &random_id,
-            principal,
-            view: &view,
-            request,
-            charset: context.charset,
-        });
-        drop(view);
+        let step = match self.step(principal, request, context.charset, Pace::Brief) {
+            Step::Elsewhere => self.elsewhere(Arc::clone(principal), request.clone(), context.charset, started).await,
+            step => step,
+        };
         match step {
             Step::Respond(answer) => answer,
             Step::Submit(command, continuation) => self.submit(*command, continuation).await,
             Step::Cancel(job, continuation) => self.cancel(job, continuation).await,
+            Step::Elsewhere => unreachable!("only a brief call is sent elsewhere"),
+        }
+    }
+
+    fn step(&self, principal: &Principal, request: &[u8], charset: Option<&str>, pace: Pace<'_>) -> Step {
+        let view = self.engine.view();
+        let now = self.engine.now();
+        self.endpoint.handle(&Call { now, ids: &random_id, principal, view: &view, request, charset, pace })
+    }
+
+    /// A long scan, on a thread that serves nobody else meanwhile; a few at a time, so that they leave the machine to
+    /// the short requests. A panic in there is the request's own.
+    async fn elsewhere(
+        self: &Arc<Self>,
+        principal: Arc<Principal>,
+        request: Bytes,
+        charset: Option<&'static str>,
+        started: Instant,
+    ) -> Step {
+        let shared = Arc::clone(self);
+        let permit = Arc::clone(&self.scans).acquire_owned().await;
+        let scan = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let passed = |allowed: Duration| allowed.min(shared.timeout_max) <= started.elapsed();
+            shared.step(&principal, &request, charset, Pace::Until(&passed))
+        });
+        match scan.await {
+            Ok(step) => step,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
 
@@ -133,8 +162,8 @@ fn log(context: &RequestContext, journal: &Journal, started: Instant) {
         operation = journal.operation,
         class = journal.class.as_deref(),
         method = journal.method.as_deref(),
-        principal = principal.map(crate::auth::Principal::name),
-        mechanism = principal.map(crate::auth::Principal::mechanism),
+        principal = principal.map(Principal::name),
+        mechanism = principal.map(Principal::mechanism),
         peer = %context.peer,
         message_id = journal.message_id.as_deref(),
         job = journal.job.map(tracing::field::display),

@@ -3,6 +3,9 @@
 use crate::xml::{Writer, name};
 use std::borrow::Cow;
 
+/// Characters of a reason. It is sent twice, and stays well below what a client must be able to take.
+const REASON_CHARACTERS_MAX: usize = 1_024;
+
 /// The `wsa:Action` of faults, one a namespace (DSP0226 R14.2-3). //= ADR-19
 pub mod fault_action {
     /// Subcodes of WS-Addressing, and the two faults of SOAP itself.
@@ -94,15 +97,25 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// A text for [`Fault::reason`], cut where it is long: what was received is told by its beginning, and a fault
+    /// stays small whatever was sent. //= ENV-21
+    #[must_use]
+    pub fn bounded(reason: Cow<'static, str>) -> Cow<'static, str> {
+        match reason.char_indices().nth(REASON_CHARACTERS_MAX).map(|(end, _)| end) {
+            None => reason,
+            Some(end) => Cow::Owned(format!("{}…", reason.get(..end).unwrap_or_default())),
+        }
+    }
+
     /// A fault of the SOAP layer, which has a code of its own and no subcode.
-    const fn of_soap(code: FaultCode, number: u32, reason: Cow<'static, str>) -> Self {
+    fn of_soap(code: FaultCode, number: u32, reason: Cow<'static, str>) -> Self {
         Self {
             code,
             subcode: None,
             action: fault_action::ADDRESSING,
             detail_uri: None,
             number,
-            reason,
+            reason: Self::bounded(reason),
             internal: None,
             not_understood: Vec::new(),
             detail: Vec::new(),

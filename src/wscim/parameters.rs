@@ -149,7 +149,7 @@ fn instance_reference(parameter: &Parameter, element: Element<'_>, schema: &Sche
         .and_then(|class| schema.find(class))
         .ok_or_else(|| format!("it holds an instance of an unknown class '{}'", named.unwrap_or_default()))?;
     let declared = schema.class(class);
-    let mut keys = Vec::new();
+    let mut keys: Vec<(u16, Value)> = Vec::new();
     for child in element.children() {
         if let Some((slot, property)) = declared.property(child.local())
             && property.is_key
@@ -157,6 +157,9 @@ fn instance_reference(parameter: &Parameter, element: Element<'_>, schema: &Sche
         {
             let value = Value::parse(property.cim_type, child.text().trim())
                 .map_err(|error| format!("{}: {error}", property.name))?;
+            if keys.iter().any(|(known, _)| *known == slot) {
+                return Err(format!("the key {} of the instance in it is given more than once", property.name));
+            }
             keys.push((slot, value));
         }
     }

@@ -65,7 +65,7 @@ impl Row {
             action,
             detail_uri: (!self.detail_uri.is_empty()).then_some(self.detail_uri),
             number: self.number,
-            reason,
+            reason: Fault::bounded(reason),
             internal: None,
             not_understood: Vec::new(),
             detail: Vec::new(),

@@ -259,7 +259,8 @@ impl<'t> Parser<'t> {
     }
 
     fn operand(&mut self) -> Result<Operand, WqlError> {
-        if !matches!(self.token.kind, TokenKind::Sign(_) | TokenKind::End) {
+        let keyword = matches!(self.token.kind, TokenKind::Word(word) if is_joining(word));
+        if !keyword && !matches!(self.token.kind, TokenKind::Sign(_) | TokenKind::End) {
             let Token { kind, position } = self.take()?;
             return Ok(match kind {
                 TokenKind::Text(text) => Operand::Literal(Literal::Text(text)),
@@ -286,6 +287,11 @@ impl<'t> Parser<'t> {
             _ => self.expected(what),
         }
     }
+}
+
+/// Whether a word joins or begins conditions, so that no property can have its name.
+fn is_joining(word: &str) -> bool {
+    ["AND", "OR", "NOT", "LIKE", "ISA", "IS"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
 }
 
 /// One part stands for itself, several are joined.

@@ -112,6 +112,7 @@ fn errors_name_the_place_and_what_was_expected() {
         ("", "character 1 of the query: expected SELECT, found the end"),
         ("SELECT FROM A", "character 13 of the query: expected \",\" or FROM, found \"A\""),
         ("SELECT * FROM", "character 14 of the query: expected the name of a class after FROM, found the end"),
+        ("SELECT * FROM A WHERE 1 = NOT", "character 27 of the query: expected a property or a literal, found \"NOT\""),
         ("SELECT * FROM Nope", "character 15 of the query: there is no class \"Nope\""),
         ("SELECT x FROM Msvm_Error", "character 8 of the query: Msvm_Error has no property \"x\""),
         (

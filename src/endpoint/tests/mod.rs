@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
 
+mod pace;
 mod world;
 
 use std::cell::Cell;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Answer, Call, Step};
+use super::{Answer, Call, Pace, Step};
 use crate::auth::{Principal, Role};
 use crate::job::JobId;
 use crate::replication::admit;
@@ -64,6 +65,7 @@ fn rerun(text: &str, file: &Path) -> String {
             view: &view,
             request: request.as_bytes(),
             charset: None,
+            pace: Pace::Brief,
         };
         let mut note = String::new();
         let answer = match endpoint.handle(&call) {
@@ -80,6 +82,7 @@ fn rerun(text: &str, file: &Path) -> String {
                 writeln!(note, "cancel: {job}").unwrap();
                 endpoint.cancelled(continuation, job, 0)
             }
+            Step::Elsewhere => panic!("this world is small"),
         };
         write!(out, "{REQUEST}{request}{ANSWER}{note}{}", shown(&answer)).unwrap();
     }

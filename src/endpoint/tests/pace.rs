@@ -1,0 +1,118 @@
+//! Enumerations that take long: a brief call does nothing of them, and a late one keeps what it has come to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::world::{NOW, endpoint, view};
+use crate::auth::{Principal, Role};
+use crate::endpoint::{Answer, Call, Endpoint, Pace, Step};
+use crate::replication::{Change, PointId, PointKind, RecoveryPoint, Site, View, VmId};
+
+const POINTS: u128 = 5_000;
+
+fn large_view() -> Arc<View> {
+    let mut view = view();
+    let vm = VmId(Uuid::from_u128(0xA1));
+    let point = |number: u128| RecoveryPoint {
+        id: PointId(Uuid::from_u128(number)),
+        vm,
+        kind: PointKind::Standard,
+        taken: NOW,
+        site: Site::Peer,
+        name: format!("point {number}"),
+    };
+    view.apply(Change::Points(vm, (1..=POINTS).map(point).collect()));
+    Arc::new(view)
+}
+
+fn request(action: &str, header: &str, body: &str) -> String {
+    format!(
+        r#"<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"
+        xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing"
+        xmlns:w="http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"
+        xmlns:n="http://schemas.xmlsoap.org/ws/2004/09/enumeration"><s:Header><a:To>x</a:To>
+        <a:ReplyTo><a:Address>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address></a:ReplyTo>
+        <a:MessageID>1</a:MessageID><a:Action>http://schemas.xmlsoap.org/ws/2004/09/enumeration/{action}</a:Action>
+        <w:ResourceURI>http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/*</w:ResourceURI>
+        {header}</s:Header><s:Body>{body}</s:Body></s:Envelope>"#
+    )
+}
+
+fn enumerate(optimize: &str) -> String {
+    let query = "SELECT * FROM Msvm_VirtualSystemSettingData WHERE ElementName = 'point 4999'";
+    let filter = format!("<w:Filter Dialect='http://schemas.microsoft.com/wbem/wsman/1/WQL'>{query}</w:Filter>");
+    request("Enumerate", "", &format!("<n:Enumerate>{optimize}{filter}</n:Enumerate>"))
+}
+
+fn pull(context: &str) -> String {
+    request("Pull", "", &format!("<n:Pull><n:EnumerationContext>{context}</n:EnumerationContext></n:Pull>"))
+}
+
+fn step(endpoint: &Endpoint, view: &Arc<View>, request: &str, pace: Pace<'_>) -> Step {
+    let principal = Principal::for_tests("tester", Role::Viewer);
+    let ids = || Uuid::from_u128(0xA001);
+    let request = request.as_bytes();
+    endpoint.handle(&Call { now: NOW, ids: &ids, principal: &principal, view, request, charset: None, pace })
+}
+
+fn respond(step: Step) -> (String, Answer) {
+    let Step::Respond(answer) = step else { panic!("no answer: {step:?}") };
+    (String::from_utf8(answer.octets.clone()).unwrap(), answer)
+}
+
+#[test]
+fn a_long_scan_is_done_elsewhere_and_found_there() {
+    let (endpoint, view) = (endpoint(), large_view());
+    let optimized = enumerate("<w:OptimizeEnumeration/>");
+    assert!(matches!(step(&endpoint, &view, &optimized, Pace::Brief), Step::Elsewhere));
+    let (text, answer) = respond(step(&endpoint, &view, &optimized, Pace::Until(&|_| false)));
+    assert!(!answer.is_fault && text.contains("point 4999") && text.contains("<w:EndOfSequence/>"), "{text}");
+    let (_, answer) = respond(step(&endpoint, &view, &enumerate(""), Pace::Brief));
+    assert!(!answer.is_fault);
+    let pull = pull("uuid:00000000-0000-0000-0000-00000000A001");
+    assert!(matches!(step(&endpoint, &view, &pull, Pace::Brief), Step::Elsewhere));
+    let (text, _) = respond(step(&endpoint, &view, &pull, Pace::Until(&|_| false)));
+    assert!(text.contains("point 4999") && text.contains("<n:EndOfSequence/>"), "{text}");
+}
+
+#[test]
+fn time_that_is_up_ends_a_page_but_not_the_enumeration() {
+    let (endpoint, view) = (endpoint(), large_view());
+    respond(step(&endpoint, &view, &enumerate(""), Pace::Brief));
+    let pull = pull("uuid:00000000-0000-0000-0000-00000000A001");
+    let mut late = 0;
+    loop {
+        let (text, answer) = respond(step(&endpoint, &view, &pull, Pace::Until(&|_| true)));
+        if !answer.is_fault {
+            assert!(text.contains("point 4999"), "{text}");
+            break;
+        }
+        assert!(text.contains("w:TimedOut") && text.contains("2150858793"), "{text}");
+        late += 1;
+        // Each one comes further.
+        assert!(late <= POINTS / 255 + 1);
+    }
+    assert!(1 < late);
+    let optimized = enumerate("<w:OptimizeEnumeration/>");
+    let (text, answer) = respond(step(&endpoint, &view, &optimized, Pace::Until(&|_| true)));
+    assert!(!answer.is_fault && text.contains("<w:Items></w:Items>"), "{text}");
+}
+
+#[test]
+fn the_requests_own_timeout_counts() {
+    let (endpoint, view) = (endpoint(), large_view());
+    let seen = std::cell::Cell::new(Duration::ZERO);
+    let passed = |allowed| {
+        seen.set(allowed);
+        false
+    };
+    let with =
+        |header: &str| enumerate("<w:OptimizeEnumeration/>").replace("</s:Header>", &format!("{header}</s:Header>"));
+    respond(step(&endpoint, &view, &with(""), Pace::Until(&passed)));
+    assert_eq!(seen.get(), Duration::from_mins(1));
+    let short = with("<w:OperationTimeout>PT2.5S</w:OperationTimeout>");
+    respond(step(&endpoint, &view, &short, Pace::Until(&passed)));
+    assert_eq!(seen.get(), Duration::from_millis(2_500));
+}
