@@ -7,6 +7,7 @@
     clippy::print_stderr,
     clippy::similar_names,
     clippy::string_slice,
+    clippy::as_conversions,
     reason = "a test that meets the unexpected is to stop and say where"
 )]
 
