@@ -189,7 +189,10 @@ fn stored(entry: &JobEntry) -> Vec<(String, String)> {
         rows.push(("What to do", error.recommended_actions.join("\n")));
     }
     if let Some(report) = &job.report {
-        rows.push(("Compared", format!("{} blocks, {}", report.blocks_compared, print::octets(report.octets_compared))));
+        rows.push((
+            "Compared",
+            format!("{} blocks, {}", report.blocks_compared, print::octets(report.octets_compared)),
+        ));
         rows.push(("Moved", format!("{} in {} rounds", print::octets(report.octets_moved), report.rounds)));
         rows.push(("Downtime", format!("{} ms", report.downtime_ms)));
         rows.push(("Left behind", print::octets(report.octets_left_behind)));
@@ -205,7 +208,8 @@ async fn cancel(place: &Place, id: Uuid, wait: bool) -> Outcome {
         return Err(Failure::Failed(if entry.job.state.is_terminal() {
             format!("the job has ended already: {}", entry.job.state)
         } else {
-            "no server runs on this data directory, so nobody works on the job; start the server, then cancel".to_owned()
+            "no server runs on this data directory, so nobody works on the job; start the server, then cancel"
+                .to_owned()
         }));
     };
     let job = reference(id);

@@ -1,10 +1,10 @@
 //! A data directory as the commands on this machine see it: through its server when one runs, else through its store.
 
 use super::{Failure, environment};
-use crate::server::{ADMIN_SOCKET, World, random_id, read_view};
 use crate::client::{Client, ClientError, Settings, Target, Trust};
 use crate::config::{Config, PlaceFlags, load};
 use crate::replication::View;
+use crate::server::{ADMIN_SOCKET, World, random_id, read_view};
 use clap::Args;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,8 @@ impl Place {
 
     /// The configuration that names the data directory.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        let loaded = load(&self.flags.clone().into(), &environment()).map_err(|error| Failure::Usage(error.to_string()))?;
+        let loaded =
+            load(&self.flags.clone().into(), &environment()).map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(loaded.config)
     }
 
@@ -73,12 +74,8 @@ pub(crate) async fn running(data_dir: &Path) -> Result<Option<Client>, Failure> 
         }
         Err(error) => return Err(Failure::Failed(format!("{}: {error}", socket.display()))),
     }
-    let settings = Settings {
-        credentials: None,
-        trust: Trust::default(),
-        timeout: Duration::from_secs(60),
-        ids: random_id,
-    };
+    let settings =
+        Settings { credentials: None, trust: Trust::default(), timeout: Duration::from_secs(60), ids: random_id };
     let client = Client::new(Target::socket(socket), &settings).map_err(|error: ClientError| Failure::from(error))?;
     Ok(Some(client))
 }

@@ -5,9 +5,7 @@ use super::print;
 use super::{Failure, Outcome, block_on};
 use crate::backend::file::{Hooks, NAME, VmDisks};
 use crate::client::{Client, Enumeration, Instance, Item};
-use crate::replication::{
-    EnabledState, ReplicationHealth, ReplicationMode, ReplicationState, View, Vm, VmId,
-};
+use crate::replication::{EnabledState, ReplicationHealth, ReplicationMode, ReplicationState, View, Vm, VmId};
 use crate::server::random_id;
 use crate::service::NewVm;
 use clap::{Args, Subcommand};
@@ -95,10 +93,15 @@ impl Import {
             disk_octets = disk_octets.saturating_add(std::fs::metadata(path).map_err(told)?.len());
         }
         let id = VmId(self.id.unwrap_or_else(random_id));
-        let disks =
-            VmDisks { vm: id.0, name: self.name.clone(), home: self.disks, peer: self.peer_disks, hooks: Hooks::default() }
-                .resolved()
-                .map_err(|error| Failure::Failed(format!("the directory of an image cannot be found: {error}")))?;
+        let disks = VmDisks {
+            vm: id.0,
+            name: self.name.clone(),
+            home: self.disks,
+            peer: self.peer_disks,
+            hooks: Hooks::default(),
+        }
+        .resolved()
+        .map_err(|error| Failure::Failed(format!("the directory of an image cannot be found: {error}")))?;
         let new =
             if self.failed_over { NewVm::failed_over(&self.name, NAME) } else { NewVm::protected(&self.name, NAME) };
         let imported = world.import(NewVm { id: Some(id), disk_octets, ..new }, Some(disks)).await;
@@ -158,7 +161,8 @@ impl Line {
 
     fn from_instance(instance: &Instance) -> Self {
         let text = |name: &str| instance.text(name).unwrap_or_default().to_owned();
-        let number = |name: &str| instance.number(name).and_then(|number| u16::try_from(number).ok()).unwrap_or_default();
+        let number =
+            |name: &str| instance.number(name).and_then(|number| u16::try_from(number).ok()).unwrap_or_default();
         Self {
             name: text("ElementName"),
             id: text("Name"),
@@ -224,7 +228,9 @@ async fn list(place: &Place, as_json: bool) -> Outcome {
 async fn show(place: &Place, wanted: &str, as_json: bool) -> Outcome {
     if let Some(mut client) = place.server().await? {
         let same = |system: &&Instance| {
-            ["Name", "ElementName"].iter().any(|key| system.text(key).is_some_and(|text| text.eq_ignore_ascii_case(wanted)))
+            ["Name", "ElementName"]
+                .iter()
+                .any(|key| system.text(key).is_some_and(|text| text.eq_ignore_ascii_case(wanted)))
         };
         let systems = listed(&mut client).await?;
         let system = systems.iter().find(same).ok_or_else(|| missing(wanted))?;

@@ -68,9 +68,5 @@ impl Arguments {
 /// Runs the demonstration, or prepares a lab for `serve`.
 pub fn run(arguments: &Arguments) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
-    if arguments.prepare {
-        runtime.block_on(prepare::run(arguments))
-    } else {
-        runtime.block_on(show::run(arguments))
-    }
+    if arguments.prepare { runtime.block_on(prepare::run(arguments)) } else { runtime.block_on(show::run(arguments)) }
 }

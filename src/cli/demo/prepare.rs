@@ -102,9 +102,7 @@ async fn into_replica_role(world: &Arc<World>, id: VmId) -> Outcome {
     let engine = world.engine();
     let command = Command {
         vm: id,
-        operation: Operation::RequestReplicationStateChange(
-            ReplicationState::WAITING_TO_COMPLETE_INITIAL_REPLICATION,
-        ),
+        operation: Operation::RequestReplicationStateChange(ReplicationState::WAITING_TO_COMPLETE_INITIAL_REPLICATION),
         principal: USER.to_owned(),
         idempotency_key: None,
     };
@@ -158,7 +156,9 @@ fn password() -> Result<String, Failure> {
         let mut octet = [0_u8];
         getrandom::fill(&mut octet).map_err(|error| Failure::from_error(&error))?;
         // Octets past the last whole multiple of 56 would make some letters likelier.
-        if let Some(letter) = octet.first().filter(|octet| **octet < 224).and_then(|octet| ALPHABET.get(usize::from(octet % 56))) {
+        if let Some(letter) =
+            octet.first().filter(|octet| **octet < 224).and_then(|octet| ALPHABET.get(usize::from(octet % 56)))
+        {
             password.push(char::from(*letter));
         }
     }
@@ -178,7 +178,8 @@ fn tell(data_dir: &Path, password: &str, made: &[Made], as_json: bool) {
         .iter()
         .take(20)
         .map(|vm| {
-            let state = if vm.ready { "runs at the peer: ready for a failback" } else { "runs at home, protected to the peer" };
+            let state =
+                if vm.ready { "runs at the peer: ready for a failback" } else { "runs at home, protected to the peer" };
             vec![vm.name.clone(), vm.id.clone(), state.to_owned()]
         })
         .collect();

@@ -110,7 +110,9 @@ async fn make_lab(
 /// The client's part, then what is left for the user.
 async fn tell(arguments: &Arguments, server: &Server, vms: &[LabVm], password: &str) -> Outcome {
     let Some(address) = server.http() else {
-        return Err(Failure::Usage("the demonstration needs its clear-text listener: --http off is not for it".to_owned()));
+        return Err(Failure::Usage(
+            "the demonstration needs its clear-text listener: --http off is not for it".to_owned(),
+        ));
     };
     let url = format!("http://{address}/wsman");
     let rows = tokio::select! {

@@ -56,6 +56,7 @@ impl Story<'_> {
                 ["ElementName", "Name", "EnabledState", "ReplicationMode", "ReplicationState"].map(column).to_vec(),
             );
         }
+        rows.sort();
         print::line("Enumerate Msvm_ComputerSystem:");
         print::line(&print::table(
             &["ElementName", "Name", "EnabledState", "ReplicationMode", "ReplicationState"],
