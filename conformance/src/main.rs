@@ -1,2 +1,245 @@
-//! s
-fn main() {}
+//! `wsman-conform`: a black-box conformance suite for any WS-Management endpoint. Cases are data (`cases/*.toml`),
+//! rules too (`rules/*.toml`, in our own words). The crate shares no code with any server, so that it cannot share
+//! a server's mistakes.
+
+mod catalog;
+mod check;
+mod envelope;
+mod fixture;
+mod http;
+mod model;
+mod path;
+mod path_parse;
+mod report;
+mod run;
+mod session;
+mod text;
+mod tls;
+mod verdict;
+mod watch;
+mod xml;
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::catalog::Catalog;
+use crate::envelope::Credentials;
+use crate::http::{Client, Target};
+use crate::model::Level;
+use crate::report::Run;
+use crate::run::{Permissions, Selection};
+use crate::session::Session;
+
+/// Checks a WS-Management endpoint against the rules of the standards and of the clients in use.
+///
+/// Read-only unless --allow-methods is given. Exit code 1 when a MUST fails, 2 when nothing could be tested.
+#[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[command(version)]
+struct Arguments {
+    /// The endpoint, e.g. http://127.0.0.1:5985/wsman
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+    /// The user for Basic authentication
+    #[arg(long, env = "WSMAN_USER", value_name = "NAME")]
+    user: Option<String>,
+    /// The password
+    #[arg(long, env = "WSMAN_PASSWORD", hide_env_values = true, value_name = "SECRET", default_value = "")]
+    password: String,
+    /// Accept any certificate of an https target
+    #[arg(long)]
+    insecure: bool,
+    /// Trust the certificates of this PEM file
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Only these groups, rules or cases (ADR, ENU-14, ENU-14.a), separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "ID")]
+    only: Vec<String>,
+    /// The weakest level to run
+    #[arg(long, value_enum, default_value = "may")]
+    level: LevelArgument,
+    /// Run the cases that call real methods too (InitiateFailback on a machine that is ready for it)
+    #[arg(long)]
+    allow_methods: bool,
+    /// List the rules and how many cases cover each
+    #[arg(long)]
+    list_rules: bool,
+    /// Explain one case or rule; with --target also run it and show the exchange
+    #[arg(long, value_name = "ID")]
+    explain: Option<String>,
+    /// Probe the target and say which cases would run
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// The seed of the run's identifiers, to repeat a run
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Seconds to wait for an answer
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    timeout: u64,
+    /// Print only what did not pass
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// The levels as the command line spells them.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LevelArgument {
+    /// Only what is required
+    Must,
+    /// Also what is recommended
+    Should,
+    /// Everything
+    May,
+}
+
+impl From<LevelArgument> for Level {
+    fn from(level: LevelArgument) -> Self {
+        match level {
+            LevelArgument::Must => Self::Must,
+            LevelArgument::Should => Self::Should,
+            LevelArgument::May => Self::May,
+        }
+    }
+}
+
+/// Prints a line. A reader that has gone away (`| head`) is no error.
+fn say(line: &str) {
+    _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn main() -> ExitCode {
+    match work(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            _ = writeln!(std::io::stderr(), "wsman-conform: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn work(arguments: &Arguments) -> Result<ExitCode, String> {
+    let catalog = Catalog::load()?;
+    if arguments.list_rules {
+        list_rules(&catalog);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(url) = &arguments.target else {
+        let id = arguments.explain.as_ref().ok_or("--target URL is missing")?;
+        return explain(&catalog, id, &[]);
+    };
+    let target = Target::parse(url)?;
+    let seed = arguments.seed.unwrap_or_else(|| RandomState::new().hash_one(url));
+    let tls = if target.is_tls { Some(tls::configuration(arguments.ca.as_deref(), arguments.insecure)?) } else { None };
+    let client = Client::new(target.clone(), tls, Duration::from_secs(arguments.timeout));
+    let credentials = Credentials { user: arguments.user.clone(), password: arguments.password.clone() };
+    let mut session = Session::new(target.clone(), credentials, client, seed);
+    let fixtures = fixture::probe(&mut session)?;
+    let only = arguments.explain.iter().chain(&arguments.only).cloned().collect();
+    let selection = Selection { only, level: arguments.level.into() };
+    let permissions = permissions(arguments, &target);
+    if arguments.dry_run {
+        dry_run(&catalog, &selection, &fixtures, &permissions);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let is_shown = arguments.explain.is_none();
+    if is_shown && !arguments.quiet {
+        say(&format!("Target {} (seed {seed})", target.url()));
+        fixtures.notes.iter().for_each(|note| say(&format!("  {note}")));
+    }
+    let tell = |result: &verdict::CaseResult| {
+        if is_shown && !(arguments.quiet && result.verdict == verdict::Verdict::Pass) {
+            say(&report::line(result));
+        }
+    };
+    let mut results = Vec::new();
+    for case in catalog.cases.iter().filter(|case| selection.takes(&case.id, &case.rules, case.level)) {
+        let result = run::run(case, &mut session, &fixtures, &permissions);
+        tell(&result);
+        results.push(result);
+    }
+    let standing = session.watch.results().into_iter();
+    for result in standing.filter(|result| selection.takes(&result.id, &result.rules, result.level)) {
+        tell(&result);
+        results.push(result);
+    }
+    if let Some(id) = &arguments.explain {
+        return explain(&catalog, id, &results);
+    }
+    let run = Run { url: target.url(), seed, fixtures, results };
+    finish(arguments, &run)
+}
+
+fn permissions(arguments: &Arguments, target: &Target) -> Permissions {
+    let given =
+        [("methods", arguments.allow_methods), ("credentials", arguments.user.is_some()), ("http", !target.is_tls)];
+    given.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn finish(arguments: &Arguments, run: &Run) -> Result<ExitCode, String> {
+    let write = |path: &PathBuf, text: String| {
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    if let Some(path) = &arguments.json {
+        write(path, format!("{:#}\n", run.json()))?;
+    }
+    if let Some(path) = &arguments.junit {
+        write(path, run.junit())?;
+    }
+    say(&run.summary());
+    Ok(if run.is_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn list_rules(catalog: &Catalog) {
+    for rule in &catalog.rules {
+        let cases = catalog.cases.iter().filter(|case| case.rules.contains(&rule.id)).count();
+        let standing = if watch::rules().any(|id| id == rule.id) { " + every answer" } else { "" };
+        say(&format!("{:<8} {:<6} {cases} cases{standing}  {}", rule.id, rule.level.word(), rule.text));
+    }
+}
+
+fn dry_run(catalog: &Catalog, selection: &Selection, fixtures: &fixture::Fixtures, permissions: &Permissions) {
+    fixtures.notes.iter().for_each(|note| say(&format!("  {note}")));
+    for case in catalog.cases.iter().filter(|case| selection.takes(&case.id, &case.rules, case.level)) {
+        match run::missing(case, fixtures, permissions) {
+            None => say(&format!("would run   {:<10} {}", case.id, case.title)),
+            Some(why) => say(&format!("not-run     {:<10} {} ({why})", case.id, case.title)),
+        }
+    }
+}
+
+fn explain(catalog: &Catalog, id: &str, results: &[verdict::CaseResult]) -> Result<ExitCode, String> {
+    let is_meant = |case: &&model::Case| {
+        case.id.eq_ignore_ascii_case(id) || case.rules.iter().any(|rule| rule.eq_ignore_ascii_case(id))
+    };
+    let cases: Vec<&model::Case> = catalog.cases.iter().filter(is_meant).collect();
+    if cases.is_empty() {
+        let rule = catalog
+            .rules
+            .iter()
+            .find(|rule| rule.id.eq_ignore_ascii_case(id))
+            .ok_or_else(|| format!("there is no case or rule {id:?}"))?;
+        say(&format!(
+            "Rule {} [{}, {}]: {}\nChecked on every answer.",
+            rule.id,
+            rule.level.word(),
+            rule.source,
+            rule.text
+        ));
+    }
+    for case in cases {
+        let result = results.iter().find(|result| result.id == case.id);
+        say(&report::explain(catalog, case, result));
+    }
+    Ok(ExitCode::SUCCESS)
+}

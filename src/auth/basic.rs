@@ -1,8 +1,8 @@
 //! HTTP Basic (RFC 7617) against the users file.
 //!
-//! A password costs an argon2 of milliseconds and megabytes on purpose, so verifications run one at a time for each spare
-//! core, on blocking threads, behind a bounded queue; requests with the same header share one verification; and what was
-//! verified is remembered for a short while. A wrong password delays its own answer and nobody else's.
+//! A password costs an argon2 of milliseconds and megabytes on purpose, so verifications run one at a time for each
+//! spare core, on blocking threads, behind a bounded queue; requests with the same header share one verification; and
+//! what was verified is remembered for a short while. A wrong password delays its own answer and nobody else's.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -55,9 +55,9 @@ pub struct Credentials {
     pub password: Zeroizing<Vec<u8>>,
 }
 
-/// Read the value of an `Authorization: Basic` header. The name ends at the first colon; `DOMAIN\user` and `user@domain`
-/// name the user, since this server has no domains and clients fill in what they like. Octets that are not UTF-8 are
-/// taken as Latin-1 (Python's requests sends that). None when it is not Basic or damaged.
+/// Read the value of an `Authorization: Basic` header. The name ends at the first colon; `DOMAIN\user` and
+/// `user@domain` name the user, since this server has no domains and clients fill in what they like. Octets that are
+/// not UTF-8 are taken as Latin-1 (Python's requests sends that). None when it is not Basic or damaged.
 pub fn parse_authorization(value: &[u8]) -> Option<Credentials> {
     let space = value.iter().position(|octet| *octet == b' ')?;
     let (scheme, rest) = value.split_at(space);
@@ -263,20 +263,20 @@ mod tests {
         Some((credentials.user, String::from_utf8_lossy(&credentials.password).into_owned()))
     }
 
-    fn pair(user: &str, password: &str) -> Option<(String, String)> {
-        Some((user.to_owned(), password.to_owned()))
+    fn check(text: &[u8], user: &str, password: &str) {
+        assert_eq!(parsed(text), Some((user.to_owned(), password.to_owned())));
     }
 
     #[test]
     fn names_and_passwords_are_taken_apart() {
-        assert_eq!(parsed(b"otto:secret"), pair("otto", "secret"));
-        assert_eq!(parsed(b"otto:a:b:c"), pair("otto", "a:b:c"));
-        assert_eq!(parsed(b"otto:"), pair("otto", ""));
-        assert_eq!(parsed(b":x"), pair("", "x"));
-        assert_eq!(parsed(b"DOMAIN\\otto:p@ss\\word"), pair("otto", "p@ss\\word"));
-        assert_eq!(parsed(b"otto@example.com:x"), pair("otto", "x"));
-        assert_eq!(parsed("j\u{f6}rg:\u{20ac}".as_bytes()), pair("j\u{f6}rg", "\u{20ac}"));
-        assert_eq!(parsed(b"j\xf6rg:\xe4"), pair("j\u{f6}rg", "\u{e4}"));
+        check(b"otto:secret", "otto", "secret");
+        check(b"otto:a:b:c", "otto", "a:b:c");
+        check(b"otto:", "otto", "");
+        check(b":x", "", "x");
+        check(b"DOMAIN\\otto:p@ss\\word", "otto", "p@ss\\word");
+        check(b"otto@example.com:x", "otto", "x");
+        check("j\u{f6}rg:\u{20ac}".as_bytes(), "j\u{f6}rg", "\u{20ac}");
+        check(b"j\xf6rg:\xe4", "j\u{f6}rg", "\u{e4}");
         assert_eq!(parsed(b"no colon"), None);
     }
 

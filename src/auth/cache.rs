@@ -75,20 +75,20 @@ mod tests {
 
     #[test]
     fn an_entry_lives_for_its_life_and_its_generation() {
-        let cache = Cache::new(&[1; 32], 2, Duration::from_secs(60));
+        let cache = Cache::new(&[1; 32], 2, Duration::from_mins(1));
         let now = Instant::now();
         let principal = Arc::new(Principal::for_tests("otto", Role::Operator));
         let key = cache.key(b"Basic abc");
         cache.put(key, Arc::clone(&principal), 1, now);
         assert!(cache.get(&key, 1, now).is_some());
         assert!(cache.get(&key, 2, now).is_none());
-        assert!(cache.get(&key, 1, now + Duration::from_secs(60)).is_none());
+        assert!(cache.get(&key, 1, now + Duration::from_mins(1)).is_none());
         assert!(cache.get(&cache.key(b"Basic abd"), 1, now).is_none());
     }
 
     #[test]
     fn the_cache_is_bounded() {
-        let cache = Cache::new(&[1; 32], 2, Duration::from_secs(60));
+        let cache = Cache::new(&[1; 32], 2, Duration::from_mins(1));
         let now = Instant::now();
         let principal = Arc::new(Principal::for_tests("otto", Role::Operator));
         for (index, value) in [b"a", b"b", b"c"].iter().enumerate() {

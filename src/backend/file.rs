@@ -149,8 +149,8 @@ impl FileDriver {
         }
     }
 
-    /// Exclusive locks on images, or the news that a guest runs. With `patience`, waits a little for a lock that somebody
-    /// just looks at.
+    /// Exclusive locks on images, or the news that a guest runs. With `patience`, waits a little for a lock that
+    /// somebody just looks at.
     fn lock_all(
         &self,
         copy: Copy,

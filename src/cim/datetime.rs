@@ -427,7 +427,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_timestamp_round_trips(micros in -62_000_000_000_000_000_i64..250_000_000_000_000_000, offset in -840_i16..=840) {
+        fn every_timestamp_round_trips(
+            micros in -62_000_000_000_000_000_i64..250_000_000_000_000_000,
+            offset in -840_i16..=840,
+        ) {
             let value = CimDatetime::Timestamp { micros, utc_offset_minutes: offset, digits: DIGITS };
             prop_assert_eq!(CimDatetime::parse_dsp0004(&value.to_dsp0004()), Some(value));
             prop_assert_eq!(CimDatetime::parse(&value.to_xs()), Some(value));

@@ -5,8 +5,8 @@
 /// Declares a newtype over an unsigned integer with named constants:
 /// `cim_enum! { /// … pub struct ReturnCode(u32) { /// … JOB_STARTED = 4096, } }`.
 ///
-/// Debug prints `JOB_STARTED(4096)`, or `ReturnCode(32999)` for a number without a name. `DECLARED` lists names and numbers,
-/// for the test that holds them against the schema files.
+/// Debug prints `JOB_STARTED(4096)`, or `ReturnCode(32999)` for a number without a name. `DECLARED` lists names and
+/// numbers, for the test that holds them against the schema files.
 #[macro_export]
 macro_rules! cim_enum {
     ($(#[$outer:meta])* $visibility:vis struct $name:ident($number:ty) {
@@ -110,24 +110,6 @@ cim_enum! {
         KILL = 5,
         /// Service.
         SERVICE = 6,
-    }
-}
-
-cim_enum! {
-    /// `Msvm_ConcreteJob.JobType`, of replication.
-    pub struct JobType(u16) {
-        /// Replicate State Change.
-        REPLICATE_STATE_CHANGE = 96,
-        /// Initiate Failover.
-        INITIATE_FAILOVER = 97,
-        /// Revert Failover.
-        REVERT_FAILOVER = 98,
-        /// Commit Failover.
-        COMMIT_FAILOVER = 99,
-        /// Reverse Replication.
-        REVERSE_REPLICATION = 104,
-        /// Initiate Failback.
-        INITIATE_FAILBACK = 124,
     }
 }
 

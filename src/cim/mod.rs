@@ -7,7 +7,9 @@
 pub mod datetime;
 pub mod embedded;
 pub mod enumeration;
+pub mod error;
 pub mod instance;
+pub mod method;
 pub mod mof;
 pub mod name;
 pub mod path;
@@ -18,7 +20,9 @@ pub mod wql;
 
 pub use datetime::CimDatetime;
 pub use embedded::{EmbeddedError, EmbeddedErrorKind, EmbeddedInstance, parse_embedded, write_cim_xml};
+pub use error::{Blame, CimError, CimStatus};
 pub use instance::CimInstance;
+pub use method::{Argument, MethodInput, MethodResult};
 pub use mof::MofError;
 pub use path::{ObjectPath, PathError};
 pub use schema::{Class, ClassId, Embedded, Method, MethodId, Parameter, Property, Qualifier, Schema, ValueMap};

@@ -5,8 +5,8 @@ const EMPTY: u16 = u16::MAX;
 
 /// Finds the place of a name in a list, without regard to case and without making a lower-case copy.
 ///
-/// The list itself stays with the owner, who lends it to each search. The names come from the schema, never from a peer,
-/// so the hash need not resist chosen names.
+/// The list itself stays with the owner, who lends it to each search. The names come from the schema, never from a
+/// peer, so the hash need not resist chosen names.
 #[derive(Clone, Debug, Default)]
 pub struct NameIndex {
     table: Box<[u16]>,

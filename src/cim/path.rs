@@ -57,8 +57,8 @@ impl ObjectPath {
         self.key(schema.class(self.class).slot(name)?)
     }
 
-    /// Reads the text of a path: with or without host (`\\HOST\…` or `//HOST/…`, which is not kept) and namespace, keys in
-    /// double or single quotes with backslash escapes or bare, `Class="value"` for a class with one key, and the
+    /// Reads the text of a path: with or without host (`\\HOST\…` or `//HOST/…`, which is not kept) and namespace, keys
+    /// in double or single quotes with backslash escapes or bare, `Class="value"` for a class with one key, and the
     /// singleton `Class=@`. A backslash before any other character than a quote or a backslash stands for itself.
     pub fn parse_wmi(text: &str, schema: &Schema) -> Result<ObjectPath, PathError> {
         parse_nested(text, schema, 0)
@@ -314,7 +314,13 @@ mod tests {
 
     #[test]
     fn reads_and_writes_paths_within_paths() {
-        let text = r#"\\H\root\virtualization\v2:Msvm_SystemReplicationRelationship.Antecedent="\\\\H\\root\\virtualization\\v2:Msvm_ComputerSystem.CreationClassName=\"Msvm_ComputerSystem\",Name=\"G\"",Dependent="\\\\H\\root\\virtualization\\v2:Msvm_ReplicationRelationship.InstanceID=\"Microsoft:G\\\\HVR\\\\0\"""#;
+        let text = concat!(
+            r#"\\H\root\virtualization\v2:Msvm_SystemReplicationRelationship."#,
+            r#"Antecedent="\\\\H\\root\\virtualization\\v2:"#,
+            r#"Msvm_ComputerSystem.CreationClassName=\"Msvm_ComputerSystem\",Name=\"G\"","#,
+            r#"Dependent="\\\\H\\root\\virtualization\\v2:"#,
+            r#"Msvm_ReplicationRelationship.InstanceID=\"Microsoft:G\\\\HVR\\\\0\"""#,
+        );
         let path = read(text).unwrap();
         let inner = path.keys[1].1.as_reference().unwrap();
         assert_eq!(inner.keys[0].1.as_str(), Some(r"Microsoft:G\HVR\0"));
@@ -328,13 +334,15 @@ mod tests {
             ("root/x:No.A=1", "character 8 of the object path: there is no class \"No\""),
             (
                 "Msvm_Error",
-                "character 11 of the object path: expected \".\" and the keys, or \"=\" and the only key's value, after the class",
+                "character 11 of the object path: expected \".\" and the keys, or \"=\" and the only key's value, \
+                 after the class",
             ),
             ("Msvm_ConcreteJob.X=1", "character 18 of the object path: \"X\" is not a key of Msvm_ConcreteJob"),
             ("Msvm_ConcreteJob.InstanceID=\"a", "character 29 of the object path: the quote has no end"),
             (
                 "Msvm_ConcreteJob.InstanceID=a",
-                "character 29 of the object path: the value of InstanceID stands without quotes",
+                "character 29 of the object path: the value of InstanceID stands without \
+             quotes",
             ),
             (
                 "Msvm_ConcreteJob=\"a\",",

@@ -216,9 +216,9 @@ impl Value {
         })
     }
 
-    /// Reads the text of a scalar: booleans in any case or as 1 and 0 (WMI coerces them), integers decimal or hexadecimal
-    /// (`0x`), datetimes in any form of [`CimDatetime::parse`]. Blanks around all but strings are ignored. References
-    /// need a schema ([`ObjectPath::parse_wmi`]) and are refused here.
+    /// Reads the text of a scalar: booleans in any case or as 1 and 0 (WMI coerces them), integers decimal or
+    /// hexadecimal (`0x`), datetimes in any form of [`CimDatetime::parse`]. Blanks around all but strings are ignored.
+    /// References need a schema ([`ObjectPath::parse_wmi`]) and are refused here.
     pub fn parse(cim_type: CimType, text: &str) -> Result<Value, ConversionError> {
         let error = || ConversionError { cim_type, text: text.chars().take(64).collect() };
         let trimmed = text.trim();
@@ -271,7 +271,7 @@ pub fn parse_integer(text: &str) -> Option<i128> {
 }
 
 impl fmt::Display for Value {
-    /// The text of the value as CIM-XML and WS-CIM write scalars; arrays in braces, embedded instances as their class id.
+    /// The text of the value as CIM-XML writes scalars; arrays in braces, embedded instances as their class id.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Null => f.write_str("NULL"),

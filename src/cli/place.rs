@@ -75,7 +75,7 @@ pub(crate) async fn running(data_dir: &Path) -> Result<Option<Client>, Failure> 
         Err(error) => return Err(Failure::Failed(format!("{}: {error}", socket.display()))),
     }
     let settings =
-        Settings { credentials: None, trust: Trust::default(), timeout: Duration::from_secs(60), ids: random_id };
+        Settings { credentials: None, trust: Trust::default(), timeout: Duration::from_mins(1), ids: random_id };
     let client = Client::new(Target::socket(socket), &settings).map_err(|error: ClientError| Failure::from(error))?;
     Ok(Some(client))
 }

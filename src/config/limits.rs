@@ -85,7 +85,7 @@ impl Default for Limits {
             attributes_max: 64,
             name_octets_max: 256,
             selectors_max: 64,
-            contexts_per_principal_max: 64,
+            contexts_per_principal_max: 2_048,
             context_timeout_ms: 600_000,
             jobs_max: 100_000,
             password_queue_max: 64,
@@ -113,6 +113,11 @@ impl Limits {
             write_timeout: Duration::from_millis(self.write_timeout_ms),
             idle_timeout: Duration::from_millis(self.idle_timeout_ms),
         }
+    }
+
+    /// The longest that an operation may be waited for.
+    pub fn operation_timeout(&self) -> Duration {
+        Duration::from_millis(self.operation_timeout_ms)
     }
 
     /// What password verification is to hold to on a machine of `cores`: one core is left to everybody else.

@@ -174,29 +174,36 @@ impl Builder {
             (Ok(values), Ok(places)) => (values, places),
             (Err(error), _) | (_, Err(error)) => return self.problems.push(format!("{name}: {error}")),
         };
-        let mut lines = BTreeMap::new();
-        note_lines(places.get_ref(), &text, &mut Vec::new(), &mut lines);
-        for (key, value) in leaves(&values) {
-            let line = lines.get(&key.0).copied().unwrap_or(1);
+        let mut noted = Places::default();
+        noted.note(places.get_ref(), &text, &mut Vec::new());
+        let Places { lines, empty_tables } = noted;
+        let mut leaves: Vec<(usize, Key, Value)> = leaves(&values)
+            .into_iter()
+            .map(|(key, value)| (lines.get(&key.0).copied().unwrap_or(1), key, value))
+            .collect();
+        leaves.sort_by_key(|(line, ..)| *line);
+        for (line, key, value) in leaves {
             self.take(key, value, Origin::File(name.clone(), line));
         }
-        for (path, line) in lines {
-            self.check_table(&path, &Origin::File(name.clone(), line));
+        for (line, table) in empty_tables {
+            self.check_table(&table, &Origin::File(name.clone(), line));
         }
     }
 
-    /// A table without any value in it is no leaf, and may still be misspelt.
-    fn check_table(&mut self, path: &[String], origin: &Origin) {
-        let is_value = self.values.contains_key(&Key(path.to_vec()));
-        let [only] = path else { return };
-        let is_table = only == "vm" || self.known.iter().any(|(key, _)| key.0.len() > 1 && key.0.first() == Some(only));
-        let told = format!("{origin}: unknown key {only}");
-        if !is_value && !is_table && !self.problems.iter().any(|problem| problem.starts_with(&told)) {
-            let tables = self.known.iter().filter(|(key, _)| key.0.len() > 1).map(|(key, _)| key.table());
-            let tables: Vec<String> = tables.collect();
-            let meant = nearest(only, tables.iter().map(String::as_str));
-            self.problems.push(format!("{told}{}", meaning(meant)));
+    /// A table without anything in it has no value to be refused by, and may still be misspelt.
+    fn check_table(&mut self, table: &[String], origin: &Origin) {
+        let of_vm = match table {
+            [vm] | [vm, _] => vm == "vm",
+            [vm, _, hooks] => vm == "vm" && hooks == "hooks",
+            _ => false,
+        };
+        if of_vm || self.known.iter().any(|(key, _)| key.0.len() > table.len() && key.0.starts_with(table)) {
+            return;
         }
+        let written = Key(table.to_vec()).to_string();
+        let tables: Vec<String> = self.known.iter().map(|(key, _)| key.table()).filter(|it| !it.is_empty()).collect();
+        let meant = nearest(&written, tables.iter().map(String::as_str));
+        self.problems.push(format!("{origin}: unknown key {written}{}", meaning(meant)));
     }
 
     fn read_environment(&mut self, environment: &BTreeMap<String, String>) {
@@ -314,16 +321,30 @@ fn meaning(meant: Option<&str>) -> String {
     meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default()
 }
 
-/// The line of every key in the document.
-fn note_lines(table: &DeTable<'_>, text: &str, path: &mut Vec<String>, lines: &mut BTreeMap<Vec<String>, usize>) {
-    for (name, value) in table {
-        path.push(name.get_ref().to_string());
-        let before = text.as_bytes().iter().take(name.span().start);
-        lines.insert(path.clone(), 1 + before.filter(|octet| **octet == b'\n').count());
-        if let Some(inner) = value.get_ref().as_table() {
-            note_lines(inner, text, path, lines);
+/// Where in the document things stand.
+#[derive(Default)]
+struct Places {
+    /// The line of every key.
+    lines: BTreeMap<Vec<String>, usize>,
+    /// Tables without anything in them.
+    empty_tables: Vec<(usize, Vec<String>)>,
+}
+
+impl Places {
+    fn note(&mut self, table: &DeTable<'_>, text: &str, path: &mut Vec<String>) {
+        for (name, value) in table {
+            path.push(name.get_ref().to_string());
+            let before = text.as_bytes().iter().take(name.span().start);
+            let line = 1 + before.filter(|octet| **octet == b'\n').count();
+            self.lines.insert(path.clone(), line);
+            if let Some(inner) = value.get_ref().as_table() {
+                if inner.is_empty() {
+                    self.empty_tables.push((line, path.clone()));
+                }
+                self.note(inner, text, path);
+            }
+            path.pop();
         }
-        path.pop();
     }
 }
 

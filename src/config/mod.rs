@@ -38,6 +38,10 @@ pub struct Config {
     pub link_octets_per_second_max: u64,
     /// How long a finished job can be read, in milliseconds.
     pub time_before_removal_ms: u64,
+    /// Load the backend `fault`: virtual machines without disks and with scripted faults, for tests of other programs.
+    pub fault_backend: bool,
+    /// Let transfers wait until the next start: for benchmarks of what is accepted.
+    pub transfers_held: bool,
     /// The TLS listener's certificate.
     pub tls: TlsConfig,
     /// The log.
@@ -60,6 +64,8 @@ impl Default for Config {
             max_active_transfers: 6,
             link_octets_per_second_max: 0,
             time_before_removal_ms: 300_000,
+            fault_backend: false,
+            transfers_held: false,
             tls: TlsConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),

@@ -1,1 +1,227 @@
-//! One WS-Management exchange, without I/O.
+//! One WS-Management exchange without I/O: octets, a principal and a view in; an answer or a command out.
+//!
+//! ```text
+//! octets -> Document -> Request -> (access) -> Resource, ObjectPath, Query, MethodInput -> Provider -> octets
+//!                                                                                      \-> Step::Submit(Command)
+//! ```
+//! A `Submit` or `Cancel` is carried out by the caller; the `Continuation` then encodes the answer from its result, so
+//! that nothing is answered before it is durable.
+
+mod access;
+mod cursor;
+mod invoke;
+mod journal;
+mod operations;
+mod scan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::auth::Principal;
+use crate::cim::Schema;
+use crate::job::{JobId, Timestamp};
+use crate::provider::Registry;
+use crate::replication::{Command, View};
+use crate::soap::Fault;
+use crate::wscim::Codec;
+use crate::wsman::{self, Correlation, Operation, fault};
+use crate::xml::text::{Encoding, decode, encode};
+use crate::xml::{Document, Limits};
+
+#[cfg(test)]
+mod tests;
+
+pub use cursor::CursorLimits;
+pub use invoke::Continuation;
+pub use journal::{Journal, Outcome};
+
+/// What an endpoint is allowed and what it tells of itself.
+#[derive(Clone, Debug)]
+pub struct EndpointSettings {
+    /// Limits of a request document.
+    pub limits: Limits,
+    /// The largest answer, in octets, when a client sets no `MaxEnvelopeSize` or a larger one.
+    pub envelope_octets_max: u32,
+    /// The most items in one page, whatever `MaxElements` says.
+    pub items_max: u32,
+    /// Limits of enumeration contexts.
+    pub cursors: CursorLimits,
+    /// The product's version, told to authenticated clients.
+    pub version: String,
+    /// The security profiles that are offered, told to authenticated clients.
+    pub profiles: Vec<&'static str>,
+    /// The name of this host in faults.
+    pub machine: String,
+}
+
+/// The sans-IO endpoint: schema, providers and enumeration contexts.
+#[derive(Debug)]
+pub struct Endpoint {
+    schema: &'static Schema,
+    codec: Codec,
+    registry: Registry,
+    cursors: cursor::Cursors,
+    settings: EndpointSettings,
+}
+
+/// One request with everything its handling needs: the core has no clock, no randomness and no identity of its own.
+pub struct Call<'c> {
+    /// Now.
+    pub now: Timestamp,
+    /// A source of random ids.
+    pub ids: &'c dyn Fn() -> Uuid,
+    /// Who asks.
+    pub principal: &'c Principal,
+    /// The world as it is.
+    pub view: &'c Arc<View>,
+    /// The body of the request.
+    pub request: &'c [u8],
+    /// The `charset` of its Content-Type.
+    pub charset: Option<&'c str>,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Send this.
+    Respond(Answer),
+    /// Make this durable, then let the continuation answer.
+    Submit(Box<Command>, Continuation),
+    /// Ask for the end of this job, then let the continuation answer.
+    Cancel(JobId, Continuation),
+}
+
+/// An answer, ready to be sent.
+#[derive(Debug)]
+pub struct Answer {
+    /// The envelope in the encoding of the request.
+    pub octets: Vec<u8>,
+    /// That encoding.
+    pub encoding: Encoding,
+    /// Whether the envelope holds a fault (HTTP status 500).
+    pub is_fault: bool,
+    /// What the log says of the exchange.
+    pub journal: Journal,
+}
+
+/// How far a request got: the answer's body as written into an envelope, or what to do first.
+enum Reply {
+    Body(Vec<u8>),
+    Step(Box<Step>),
+}
+
+impl Endpoint {
+    /// An endpoint over a schema and its providers.
+    pub fn new(schema: &'static Schema, registry: Registry, settings: EndpointSettings) -> Self {
+        let codec = Codec::new(schema);
+        let cursors = cursor::Cursors::new(settings.cursors.clone());
+        Self { schema, codec, registry, cursors, settings }
+    }
+
+    /// Handles one request of an authenticated principal.
+    pub fn handle(&self, call: &Call<'_>) -> Step {
+        let mut journal = Journal::default();
+        let (text, encoding) = match decode(call.request, call.charset) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let fault = fault::encoding_limit_character_set(error.to_string());
+                let encoding = error.answer_in();
+                return Step::Respond(answer_fault(&Correlation::default(), call, encoding, journal, &fault));
+            }
+        };
+        let document = match Document::parse(&text, &self.settings.limits) {
+            Ok(document) => document,
+            Err(error) => {
+                let fault = fault::not_xml(&error);
+                return Step::Respond(answer_fault(&Correlation::default(), call, encoding, journal, &fault));
+            }
+        };
+        let (mut correlation, request) = wsman::decode(&document);
+        correlation.machine = Some(self.settings.machine.clone());
+        journal.message_id = correlation.relates_to.as_deref().map(str::to_owned);
+        let reply = request
+            .map_err(|fault| *fault)
+            .and_then(|request| self.dispatch(call, &request, &correlation, encoding, &mut journal));
+        match reply {
+            Ok(Reply::Body(octets)) => Step::Respond(Answer {
+                octets: encode(octets, encoding),
+                encoding,
+                is_fault: false,
+                journal: journal.with(Outcome::Ok),
+            }),
+            Ok(Reply::Step(step)) => *step,
+            Err(fault) => Step::Respond(answer_fault(&correlation, call, encoding, journal, &fault)),
+        }
+    }
+
+    /// Answers `Identify` for someone who is not authenticated; anything else is refused.
+    //= IDN-02
+    pub fn identify_anonymous(&self, ids: &dyn Fn() -> Uuid, request: &[u8], charset: Option<&str>) -> Answer {
+        let journal = Journal { operation: "Identify", ..Journal::default() };
+        let failed = |fault: &Fault| {
+            let mut octets = Vec::with_capacity(1_024);
+            wsman::encode_fault(&mut octets, &Correlation::default(), ids(), fault);
+            Answer {
+                octets,
+                encoding: Encoding::Utf8,
+                is_fault: true,
+                journal: Journal { operation: "Identify", ..Journal::default() }.with(Outcome::of_fault(fault)),
+            }
+        };
+        let (text, encoding) = match decode(request, charset) {
+            Ok(decoded) => decoded,
+            Err(error) => return failed(&fault::encoding_limit_character_set(error.to_string())),
+        };
+        let document = match Document::parse(&text, &self.settings.limits) {
+            Ok(document) => document,
+            Err(error) => return failed(&fault::not_xml(&error)),
+        };
+        match wsman::decode(&document) {
+            (_, Ok(request)) if matches!(request.operation, Operation::Identify(_)) => {
+                let Operation::Identify(namespace) = request.operation else {
+                    return failed(&fault::access_denied("only Identify is answered without authentication"));
+                };
+                let mut octets = Vec::with_capacity(1_024);
+                wsman::encode_identify_response(&mut octets, namespace, true, &self.settings.version, &[]);
+                Answer {
+                    octets: encode(octets, encoding),
+                    encoding,
+                    is_fault: false,
+                    journal: journal.with(Outcome::Ok),
+                }
+            }
+            (_, Ok(_)) => failed(&fault::access_denied("only Identify is answered without authentication")),
+            (_, Err(fault)) => failed(&fault),
+        }
+    }
+}
+
+/// The largest answer this request allows, in octets of UTF-8: an answer in UTF-16 takes twice the room.
+//= CTL-12
+fn envelope_octets_max(settings: &EndpointSettings, asked: Option<u32>, encoding: Encoding) -> usize {
+    let octets = asked.unwrap_or(settings.envelope_octets_max).min(settings.envelope_octets_max);
+    let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+    if matches!(encoding, Encoding::Utf8) { octets } else { octets / 2 }
+}
+
+fn answer_fault(
+    correlation: &Correlation<'_>,
+    call: &Call<'_>,
+    encoding: Encoding,
+    journal: Journal,
+    fault: &Fault,
+) -> Answer {
+    let mut octets = Vec::with_capacity(1_536);
+    wsman::encode_fault(&mut octets, correlation, (call.ids)(), fault);
+    Answer {
+        octets: encode(octets, encoding),
+        encoding,
+        is_fault: true,
+        journal: journal.with(Outcome::of_fault(fault)),
+    }
+}
+
+/// The time a client gives an operation when it says nothing (the default of WinRM).
+pub const OPERATION_TIMEOUT: Duration = Duration::from_mins(1);

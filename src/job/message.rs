@@ -156,6 +156,9 @@ messages! {
     STATE_LOST = "FBD2014", "Could not finish the operation on", cause::SOFTWARE,
         "The state of the virtual machine no longer allows the end of the operation",
         ["Read the virtual machine's state.", "Start the operation again."];
+    IMAGE_IN_USE = "FBD2015", "Could not finish the operation on", cause::UNAVAILABLE,
+        "A guest or another program uses an image that must be free",
+        ["Stop what uses the image.", "Start the operation again."];
     STORE_FAILED = "FBD3001", "The store failed for", cause::UNAVAILABLE,
         "The store could not make a change durable",
         ["Free space on the volume of the data directory.", "Restart the server: its jobs go on from their checkpoints."];

@@ -89,11 +89,10 @@ impl JobState {
 }
 
 open_number! {
-    /// `Msvm_ConcreteJob.JobType` of the operations here. The number of a job that changes the power state is ours:
-    /// Microsoft's list is for its own components, and 4 stands there for starting a virtual machine.
+    /// `Msvm_ConcreteJob.JobType` of the operations here.
     JobType {
-        START_VM = 4 => "Starting Virtual Machine",
-        STOP_VM = 5 => "Turning Off Virtual Machine",
+        START_VM = 12 => "Starting Virtual Machine",
+        STOP_VM = 13 => "Turning Off Virtual Machine",
         REPLICATION_STATE_CHANGE = 96 => "Changing Replication State",
         REVERT_FAILOVER = 98 => "Reverting Failover",
         COMMIT_FAILOVER = 99 => "Committing Failover",

@@ -1,1 +1,174 @@
-//! CIM providers over the view.
+//! CIM providers over the view: synchronous, with no store, backend or lock behind them. One provider a class, and one
+//! visible table of methods; both are proved against the MOF when the registry is built.
+
+mod lookup;
+mod methods;
+pub mod msvm;
+mod slots;
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use crate::cim::{
+    CimError, CimInstance, CimStatus, ClassId, Method, MethodInput, MethodResult, ObjectPath, Query, Resolved, Schema,
+};
+use crate::job::{JobId, Timestamp};
+use crate::replication::{Command, Denied, View};
+
+pub use lookup::{keys_match, text_of};
+pub use methods::{Access, Row};
+
+/// The place of an instance in its class's order of enumeration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(pub u128, pub u128);
+
+/// What a read sees.
+#[derive(Clone, Copy)]
+pub struct ReadContext<'c> {
+    /// The world.
+    pub view: &'c View,
+    /// The classes.
+    pub schema: &'c Schema,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What a method call sees.
+#[derive(Clone, Copy)]
+pub struct CallContext<'c> {
+    /// What a read sees.
+    pub read: ReadContext<'c>,
+    /// The name of the caller.
+    pub principal: &'c str,
+    /// The key under which the request is carried out once.
+    pub idempotency_key: Option<[u8; 32]>,
+    /// The method as declared.
+    pub method: &'c Method,
+}
+
+/// Takes the instances of an enumeration.
+pub trait Sink {
+    /// Takes an instance, or breaks when there is no room: then it was not taken.
+    fn push(&mut self, key: Key, instance: CimInstance) -> ControlFlow<()>;
+}
+
+/// How an enumeration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// There is nothing more.
+    End,
+    /// The sink took no more; something is left.
+    Stopped,
+}
+
+/// The instances of one class.
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// The class.
+    fn class(&self) -> ClassId;
+
+    /// The instances that a path's principal key names: `None` when the path lacks that key.
+    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Option<Option<CimInstance>>;
+
+    /// The instances after `after` in key order, into the sink. A provider may use the query's equalities to skip what
+    /// cannot match; the sink filters the rest.
+    fn enumerate(
+        &self,
+        cx: &ReadContext<'_>,
+        query: Option<&Query<Resolved>>,
+        after: Option<Key>,
+        sink: &mut dyn Sink,
+    ) -> Flow;
+}
+
+/// What a method handler decided.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Done: this is the answer.
+    Done(MethodResult),
+    /// The domain refuses.
+    Denied(Denied),
+    /// Make this command durable, then answer with its job.
+    Submit(Box<Command>),
+    /// Ask for the end of a job.
+    Cancel(JobId),
+}
+
+/// Every provider and method row of the namespace.
+#[derive(Debug)]
+pub struct Registry {
+    providers: Vec<Option<Box<dyn Provider>>>,
+    rows: Vec<Row>,
+    job: msvm::JobPaths,
+}
+
+/// The MOF and the code disagree: a name that one has and the other lacks.
+#[derive(Debug, thiserror::Error)]
+#[error("the schema has no {0}")]
+pub struct SchemaMismatch(pub String);
+
+impl Registry {
+    /// The providers of `root/virtualization/v2`. Fails when the MOF lacks a class, property or method they name.
+    pub fn new(schema: &Schema) -> Result<Self, SchemaMismatch> {
+        let mut providers: Vec<Option<Box<dyn Provider>>> = schema.classes().iter().map(|_| None).collect();
+        for provider in msvm::providers(schema)? {
+            if let Some(slot) = providers.get_mut(provider.class().index()) {
+                *slot = Some(provider);
+            }
+        }
+        Ok(Self { providers, rows: methods::rows(schema)?, job: msvm::JobPaths::resolve(schema)? })
+    }
+
+    /// The provider of exactly this class.
+    pub fn provider(&self, class: ClassId) -> Option<&dyn Provider> {
+        self.providers.get(class.index())?.as_deref()
+    }
+
+    /// The classes with instances among `class` and its subclasses.
+    pub fn served(&self, class: ClassId, schema: &Schema) -> Vec<ClassId> {
+        schema.subclasses(class).iter().copied().filter(|class| self.provider(*class).is_some()).collect()
+    }
+
+    /// The instance that a path names, of the path's class or a subclass.
+    ///
+    /// Fails when nothing matches the keys, and when keys are missing and more than one instance matches the rest.
+    pub fn get(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Result<CimInstance, CimError> {
+        lookup::get(self, cx, path)
+    }
+
+    /// The row of a method of `class`: carried out here for it, or for a subclass whose instance the path may name.
+    pub fn method(&self, class: ClassId, method: &str, schema: &Schema) -> Result<&Row, CimError> {
+        let related = |row: &Row| schema.is_a(class, row.class) || schema.is_a(row.class, class);
+        let row = self.rows.iter().find(|row| row.name == method && related(row));
+        row.ok_or_else(|| not_offered(&schema.class(class).name, method))
+    }
+
+    /// Calls a method. The target instance must exist.
+    pub fn invoke(
+        &self,
+        cx: &CallContext<'_>,
+        row: &Row,
+        path: &ObjectPath,
+        input: &MethodInput,
+    ) -> Result<Outcome, CimError> {
+        let target = self.get(&cx.read, path)?;
+        if !cx.read.schema.is_a(target.class, row.class) {
+            return Err(not_offered(&cx.read.schema.class(target.class).name, row.name));
+        }
+        (row.handler)(cx, &row.slots, &target, input)
+    }
+
+    /// The object path of a job.
+    pub fn job_path(&self, job: JobId) -> Option<ObjectPath> {
+        Some(self.job.path(job))
+    }
+
+    /// The job that a path names.
+    pub fn job_id(&self, path: &ObjectPath) -> Option<JobId> {
+        self.job.id(path)
+    }
+}
+
+fn not_offered(class: &str, method: &str) -> CimError {
+    let message = format!("{class} declares the method {method}, but this server does not offer it");
+    CimError::new(CimStatus::METHOD_NOT_AVAILABLE, message)
+}

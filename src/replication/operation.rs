@@ -67,7 +67,7 @@ impl Operation {
     /// Whether it moves the disks' data, so that it waits for a transfer slot and can be cancelled.
     #[must_use]
     pub fn is_transfer(&self) -> bool {
-        matches!(self, Self::InitiateFailback { .. })
+        matches!(self, Self::InitiateFailback { .. } | Self::ReverseReplicationRelationship { .. })
     }
 
     /// The new settings that it carries.

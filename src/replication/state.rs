@@ -86,6 +86,8 @@ pub enum VmEvent {
     FailoverReverted,
     /// ReverseReplicationRelationship.
     ReplicationReversed,
+    /// The peer could not be started again after a revert.
+    PeerNotResumed,
     /// The peer's copy was started in a failover: told by the administrator, since the peer decides it.
     PeerTookOver,
     /// RequestReplicationStateChange.
@@ -168,6 +170,7 @@ pub fn apply(now: Standing, event: VmEvent) -> Result<Standing, InvalidState> {
         VmEvent::FailoverCommitted => failover_committed(now),
         VmEvent::FailoverReverted => failover_reverted(now),
         VmEvent::ReplicationReversed => replication_reversed(now),
+        VmEvent::PeerNotResumed => Ok(Standing { health: ReplicationHealth::CRITICAL, ..now }),
         VmEvent::PeerTookOver => peer_took_over(now),
         VmEvent::StateRequested(state) => state_requested(now, state),
         VmEvent::PowerRequested(enabled) => power_requested(now, enabled),
@@ -385,6 +388,7 @@ mod tests {
             VmEvent::FailoverCommitted,
             VmEvent::FailoverReverted,
             VmEvent::ReplicationReversed,
+            VmEvent::PeerNotResumed,
             VmEvent::PeerTookOver,
         ];
         events.extend((0..=22).map(|state| VmEvent::StateRequested(ReplicationState(state))));
@@ -471,10 +475,10 @@ mod tests {
             assert!(apply(committed, VmEvent::FailoverReverted).is_err(), "no way back after the commit");
             assert!(apply(committed, VmEvent::PowerRequested(EnabledState::ENABLED)).is_ok());
             for from in [complete, committed] {
-                let reversed = apply(from, VmEvent::ReplicationReversed).unwrap();
-                assert_eq!((reversed.mode.0, reversed.state.0), (1, 3));
-                assert!(apply(reversed, VmEvent::PowerRequested(EnabledState::ENABLED)).is_ok());
-                assert!(apply(reversed, VmEvent::StateRequested(ReplicationState(2))).is_err(), "home is the real one");
+                let primary = apply(from, VmEvent::ReplicationReversed).unwrap();
+                assert_eq!((primary.mode.0, primary.state.0), (1, 3));
+                assert!(apply(primary, VmEvent::PowerRequested(EnabledState::ENABLED)).is_ok());
+                assert!(apply(primary, VmEvent::StateRequested(ReplicationState(2))).is_err(), "home is the real one");
             }
         }
     }

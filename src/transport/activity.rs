@@ -1,7 +1,8 @@
 //! What a connection is doing, noted where it happens and read by the one timer that watches it.
 //!
 //! A timer a request would cost more than reading the request. So the places that know (the socket's reads and writes,
-//! the request's way through) only note a phase, and the connection's task looks at it when it would go to sleep anyway.
+//! the request's way through) only note a phase, and the connection's task looks at it when it would go to sleep
+//! anyway.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -31,7 +31,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum BindError {
     /// Somebody listens there already.
     #[error(
-        "cannot listen on {address} ({kind}): the port is taken, perhaps by another server; choose another address with --{kind} ADDR, or --{kind} off"
+        "cannot listen on {address} ({kind}): the port is taken, perhaps by another server; choose another \
+         address with --{kind} ADDR, or --{kind} off"
     )]
     Taken {
         /// `http` or `https`.

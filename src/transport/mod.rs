@@ -76,8 +76,8 @@ pub struct Answer {
 /// The future of an answer.
 pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// What answers requests. A handler's future always runs to its end, also when the client hangs up meanwhile; a panic in
-/// it is answered 500 and ends nothing else.
+/// What answers requests. A handler's future always runs to its end, also when the client hangs up meanwhile; a panic
+/// in it is answered 500 and ends nothing else.
 pub trait Handler: Send + Sync + 'static {
     /// Answer one request.
     fn handle(&self, context: RequestContext, request: Bytes) -> AnswerFuture;

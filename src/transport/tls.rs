@@ -85,7 +85,8 @@ impl Tls {
         Ok(Self { source, current })
     }
 
-    /// Read the files again; the connections that are up keep what they have. After an error everything stays as it was.
+    /// Read the files again; the connections that are up keep what they have. After an error everything stays as it
+    /// was.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.current.store(Arc::new(load(&self.source)?));
         Ok(())

@@ -1,5 +1,7 @@
 //! Drivers: one contract suite that all of them run, and what is particular to each.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, clippy::print_stdout, reason = "tests")]
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;

@@ -1,11 +1,20 @@
 //! The one integration test binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::similar_names,
+    clippy::string_slice,
+    reason = "a test that meets the unexpected is to stop and say where"
+)]
+
 mod auth;
 mod backend;
 mod bad_input;
 mod clients;
 mod crash;
-mod exchanges;
 mod jobs;
 mod mof_agreement;
 mod replication;

@@ -1,4 +1,5 @@
 //! The contract of the store, run against every implementation, and what only the file can get wrong.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::string_slice, clippy::as_conversions, reason = "tests")]
 
 use std::fmt;
 use std::fs;

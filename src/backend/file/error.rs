@@ -62,7 +62,8 @@ fn action_for(kind: DriverErrorKind, path: &Path, error: &io::Error) -> String {
         }
         DriverErrorKind::NotPermitted => {
             format!(
-                "let the daemon's user read and write {path} and search its directories; see `ls -l` and the mount's options"
+                "let the daemon's user read and write {path} and search its directories; see `ls -l` and the \
+                 mount's options"
             )
         }
         DriverErrorKind::Shrunk => format!("find out who cut {path} short, then start again"),

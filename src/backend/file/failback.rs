@@ -453,7 +453,7 @@ fn check_saved_hash(
         _ => Err(DriverError::new(
             DriverErrorKind::Mismatch,
             format!(
-                "{} has the SHA-256 {hash}, not the one saved when the recovery point was taken: its copy {} is damaged",
+                "{} has the SHA-256 {hash}, not the one saved with the recovery point: the point's copy {} is damaged",
                 pair.home_path.display(),
                 pair.source_path.display()
             ),

@@ -14,7 +14,8 @@ pub struct FileSettings {
     pub home_host: String,
     /// Name of the other site.
     pub peer_host: String,
-    /// Directory in which recovery points are kept, one directory a VM. It belongs to the peer site and is mounted here.
+    /// Directory in which recovery points are kept, one directory a VM. It belongs to the peer site and is mounted
+    /// here.
     pub points: PathBuf,
     /// The most octets a second that all transfers together may move; none means no limit.
     #[serde(default)]

@@ -32,9 +32,9 @@ pub use write::write_cim_xml;
 pub struct EmbeddedInstance {
     /// The class that the text names: the expected one or one below it.
     pub class: ClassId,
-    /// Slots and values in the order of the text. A property that stands there without a value has [`Value::Null`]: most
-    /// dialects list every property, so this does not mean that somebody wants it cleared. System properties are left
-    /// out; keys and other properties that cannot be set are not.
+    /// Slots and values in the order of the text. A property that stands there without a value has [`Value::Null`]:
+    /// most dialects list every property, so this does not mean that somebody wants it cleared. System properties are
+    /// left out; keys and other properties that cannot be set are not.
     pub set: Vec<(u16, Value)>,
 }
 

@@ -15,7 +15,8 @@ fn error(text: &str) -> String {
 #[test]
 fn a_property_keeps_what_its_override_leaves_out() {
     let text = "class B : A { [Override(\"x\")] uint16 X = 7; };\n\
-                class A { [Key, ValueMap{\"1\", \"2..4\", \"..\"}, Values{\"one\", \"few\", \"rest\"}] uint16 x = 1; string y; };";
+                class A { [Key, ValueMap{\"1\", \"2..4\", \"..\"}, Values{\"one\", \"few\", \"rest\"}]\
+                uint16 x = 1; string y; };";
     let schema = Schema::parse(&[("q.mof", QUALIFIERS), ("t.mof", text)]).unwrap();
     let (slot, property) = schema.class_by_name("b").unwrap().property("X").unwrap();
     assert_eq!((slot, property.is_key, &*property.name), (0, true, "x"));

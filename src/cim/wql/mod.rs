@@ -1,8 +1,8 @@
 //! WQL, the query language of WMI: `SELECT properties FROM class WHERE condition`.
 //!
-//! [`Query::parse`] reads the text, [`Query::resolve`] finds classes and properties in the schema and converts literals to
-//! the types of their properties, [`Query::matches`] asks an instance. What a missing value makes unknown is handled as
-//! in SQL: a comparison with NULL is neither true nor false, and only what is true is selected.
+//! [`Query::parse`] reads the text, [`Query::resolve`] finds classes and properties in the schema and converts literals
+//! to the types of their properties, [`Query::matches`] asks an instance. What a missing value makes unknown is handled
+//! as in SQL: a comparison with NULL is neither true nor false, and only what is true is selected.
 //!
 //! Strings are compared without regard to case, as WMI does. A comparison with an array property holds when it holds
 //! for one of the items.

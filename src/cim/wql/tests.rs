@@ -96,7 +96,11 @@ fn references_are_compared_as_objects() {
     let text = r#"Msvm_ComputerSystem.CreationClassName="Msvm_ComputerSystem",Name="G""#;
     let mut link = CimInstance::new(class);
     link.set_by_name(class, "Antecedent", ObjectPath::parse_wmi(text, schema).unwrap());
-    let query = r"SELECT * FROM CIM_Dependency WHERE Antecedent = '\\.\root/v2:Msvm_ComputerSystem.Name=\'g\',CreationClassName=\'Msvm_ComputerSystem\'' AND Antecedent ISA 'CIM_System'";
+    let query = concat!(
+        "SELECT * FROM CIM_Dependency WHERE Antecedent = ",
+        r"'\\.\root/v2:Msvm_ComputerSystem.Name=\'g\',CreationClassName=\'Msvm_ComputerSystem\'",
+        r"' AND Antecedent ISA 'CIM_System'",
+    );
     let query = Query::parse(query).unwrap().resolve(schema).unwrap();
     assert!(query.matches(schema, &link));
 }
@@ -124,8 +128,8 @@ fn errors_name_the_place_and_what_was_expected() {
         ),
         (
             "SELECT * FROM Msvm_ConcreteJob WHERE StartTime > 'today'",
-            "character 38 of the query: StartTime cannot be compared: \"today\" is not a datetime: yyyymmddHHMMSS.mmmmmm+utc or \
-             ddddddddHHMMSS.mmmmmm:000",
+            "character 38 of the query: StartTime cannot be compared: \"today\" is not a datetime: \
+             yyyymmddHHMMSS.mmmmmm+utc or ddddddddHHMMSS.mmmmmm:000",
         ),
         (
             "SELECT * FROM Msvm_ConcreteJob WHERE JobState LIKE '7'",

@@ -11,6 +11,7 @@ use std::path::Path;
 const PIECE_OCTETS: u32 = 256 << 10;
 
 /// What is on an image.
+#[expect(clippy::struct_field_names, reason = "units stand last in every name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Size of the image, in octets.

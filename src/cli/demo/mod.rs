@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 /// What `demo` takes.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Arguments {
     /// Address of the clear-text listener, or off
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:5985", conflicts_with = "prepare")]

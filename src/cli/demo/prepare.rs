@@ -66,7 +66,7 @@ impl From<&LabVm> for Made {
 }
 
 /// Takes a VM into the inventory and through its history: protected, and for most failed over to the peer.
-pub(crate) async fn add(world: &Arc<World>, mut vm: LabVm, fails_over: bool) -> Result<LabVm, Failure> {
+pub(crate) async fn add(world: &Arc<World>, vm: LabVm, fails_over: bool) -> Result<LabVm, Failure> {
     let id = VmId(vm.id);
     let engine = world.engine();
     let new = NewVm {

@@ -70,12 +70,12 @@ fn home_becomes_a_named_point_and_what_is_left_behind_is_counted() {
     wait_for("the guest", || guest.blocks_written() > written + 20);
     let order = Order { point: Some(point.id), ..order(1, 1) };
     let verified = fail_back(&driver, &order).unwrap();
-    assert!(verified.octets_left_behind > 0 && verified.octets_left_behind % 4096 == 0);
+    assert!(verified.octets_left_behind > 0 && verified.octets_left_behind.is_multiple_of(4096));
     let manifest = lab.path().join("points").join(VM.0.to_string()).join(point.id.0.to_string()).join("manifest.json");
     let manifest: serde_json::Value = serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();
     for index in 0..2 {
         let hash = Sha256::digest(fs::read(lab.home(index)).unwrap());
-        let text: String = hash.iter().map(|octet| format!("{octet:02x}")).collect();
+        let text = format!("{hash:x}");
         assert_eq!(manifest["disks"][index]["sha256"], text, "disk {index}");
     }
     assert!(fs::read(lab.home(0)).unwrap() != fs::read(lab.peer(0)).unwrap());

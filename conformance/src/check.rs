@@ -1,0 +1,270 @@
+//! An answer as the suite sees it, and whether it is one of a step's outcomes.
+
+use regex::Regex;
+
+use crate::http::{Answer, Failure};
+use crate::model::{FaultTest, Outcome, Step};
+use crate::path::{Variables, display, holds};
+use crate::verdict::Verdict;
+use crate::xml::Document;
+
+const SOAP: &str = "http://www.w3.org/2003/05/soap-envelope";
+const WSMAN: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd";
+const WINDOWS_FAULT: &str = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault";
+/// Where the detail URIs begin.
+const DETAIL: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/faultDetail/";
+
+/// A fault, its QNames spelt with the suite's fixed prefixes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// `s:Sender` and so on.
+    pub code: String,
+    /// The subcode; empty when there is none.
+    pub subcode: String,
+    /// The last part of the detail URI; empty when there is none. A URI outside of the list stays whole.
+    pub detail: String,
+    /// The decimal number of WSManFault/@Code.
+    pub number: Option<u32>,
+    /// The first reason.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.code)?;
+        for part in [&self.subcode, &self.detail] {
+            if !part.is_empty() {
+                write!(f, " {part}")?;
+            }
+        }
+        if let Some(number) = self.number {
+            write!(f, " {number}")?;
+        }
+        write!(f, " ({})", self.reason)
+    }
+}
+
+/// An answer, decoded as far as it could be.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// The HTTP answer.
+    pub answer: Answer,
+    /// The encoding found in the octets.
+    pub encoding: &'static str,
+    /// The body's tree, or why there is none.
+    pub document: Result<Document, String>,
+    /// The fault in it.
+    pub fault: Option<Fault>,
+    /// From the request's first octet to the answer's last.
+    pub milliseconds: u64,
+}
+
+impl Received {
+    /// Decodes an answer.
+    pub(crate) fn new(answer: Answer, milliseconds: u64) -> Self {
+        let content_type = answer.header("content-type").unwrap_or_default();
+        let (text, encoding) = match crate::text::decode(&answer.body, &content_type) {
+            Ok((text, encoding)) => (Ok(text), encoding),
+            Err(error) => (Err(error), "unknown"),
+        };
+        let document = match text {
+            Ok(text) if text.is_empty() => Err("the answer has no body".to_owned()),
+            Ok(text) => Document::parse(&text),
+            Err(error) => Err(error),
+        };
+        let fault = document.as_ref().ok().and_then(read_fault);
+        Self { answer, encoding, document, fault, milliseconds }
+    }
+
+    /// A line that says what came.
+    pub(crate) fn summary(&self) -> String {
+        match (&self.fault, &self.document) {
+            (Some(fault), _) => format!("HTTP {} with the fault {fault}", self.answer.status),
+            (None, Ok(document)) => {
+                let body = document.child(0, SOAP, "Body").and_then(|body| document.elements(body).next());
+                let name = body.and_then(|index| document.nodes.get(index)).map(|node| node.name.local.clone());
+                format!("HTTP {} with {}", self.answer.status, name.unwrap_or_else(|| "an empty body".to_owned()))
+            }
+            (None, Err(error)) => format!("HTTP {}: {error}", self.answer.status),
+        }
+    }
+}
+
+/// Reads the fault of an envelope.
+fn read_fault(document: &Document) -> Option<Fault> {
+    let body = document.child(0, SOAP, "Body")?;
+    let fault = document.child(body, SOAP, "Fault")?;
+    let code = document.child(fault, SOAP, "Code")?;
+    let value = |parent: usize| -> String {
+        let Some(index) = document.child(parent, SOAP, "Value") else { return String::new() };
+        let text = document.text(index);
+        document.resolve(index, &text).map_or_else(|| format!("undeclared {text}"), |name| display(&name))
+    };
+    let subcode = document.child(code, SOAP, "Subcode").map(value).unwrap_or_default();
+    let reason = document.child(fault, SOAP, "Reason").map(|index| document.text(index)).unwrap_or_default();
+    let detail = document.child(fault, SOAP, "Detail");
+    let uri = detail.and_then(|index| document.child(index, WSMAN, "FaultDetail")).map(|index| document.text(index));
+    let uri = uri.unwrap_or_default();
+    let windows = detail.and_then(|index| document.child(index, WINDOWS_FAULT, "WSManFault"));
+    let number = windows.and_then(|index| document.nodes.get(index)).and_then(|node| {
+        node.attributes.iter().find(|(name, _)| name.local == "Code").and_then(|(_, value)| value.parse().ok())
+    });
+    Some(Fault {
+        code: value(code),
+        subcode,
+        detail: uri.trim().strip_prefix(DETAIL).map_or_else(|| uri.trim().to_owned(), str::to_owned),
+        number,
+        reason: reason.trim().to_owned(),
+    })
+}
+
+/// The verdict of a step on what came, with the reason in words.
+pub(crate) fn judge(
+    step: &Step,
+    received: &Result<Received, Failure>,
+    variables: &Variables,
+) -> Result<(Verdict, String), String> {
+    let default = [Outcome { status: vec![200], no_fault: true, ..Outcome::default() }];
+    let outcomes = if step.outcome.is_empty() { &default[..] } else { &step.outcome };
+    let mut nearest = String::new();
+    for outcome in outcomes {
+        match mismatch(outcome, received, variables)? {
+            None => {
+                let verdict = Verdict::of_outcome(&outcome.verdict)
+                    .ok_or_else(|| format!("unknown verdict {:?}", outcome.verdict))?;
+                return Ok((verdict, outcome.note.clone()));
+            }
+            Some(why) if nearest.is_empty() => nearest = why,
+            Some(_) => {}
+        }
+    }
+    match received {
+        Err(Failure::Other(error)) => Ok((Verdict::Error, error.clone())),
+        Err(Failure::Closed) => Ok((Verdict::Fail, "the connection was closed without an answer".to_owned())),
+        Ok(received) => Ok((Verdict::Fail, format!("{nearest}; came {}", received.summary()))),
+    }
+}
+
+/// Why an answer is not this outcome; none when it is.
+fn mismatch(
+    outcome: &Outcome,
+    received: &Result<Received, Failure>,
+    variables: &Variables,
+) -> Result<Option<String>, String> {
+    let received = match received {
+        Ok(received) if outcome.closed => return Ok(Some(format!("not closed: {}", received.summary()))),
+        Err(Failure::Closed) if outcome.closed => return Ok(None),
+        Err(_) => return Ok(Some("there is no answer".to_owned())),
+        Ok(received) => received,
+    };
+    if !outcome.status.is_empty() && !outcome.status.contains(&received.answer.status) {
+        return Ok(Some(format!("expected HTTP {:?}", outcome.status)));
+    }
+    if outcome.no_fault && received.fault.is_some() {
+        return Ok(Some("expected no fault".to_owned()));
+    }
+    if let Some(test) = &outcome.fault
+        && let Some(why) = fault_mismatch(test, received.fault.as_ref())
+    {
+        return Ok(Some(why));
+    }
+    for (name, pattern) in &outcome.http {
+        let pattern = Regex::new(pattern).map_err(|error| error.to_string())?;
+        let value = received.answer.header(name).unwrap_or_default();
+        if !pattern.is_match(&value) {
+            return Ok(Some(format!("the HTTP header {name} is {value:?}, expected {pattern}")));
+        }
+    }
+    for assertion in &outcome.assert {
+        if let Some(wanted) = assertion.strip_prefix("encoding ") {
+            if received.encoding != wanted {
+                return Ok(Some(format!("encoded as {}, expected {wanted}", received.encoding)));
+            }
+            continue;
+        }
+        if let Some(most) = assertion.strip_prefix("octets ") {
+            let most: usize = most.parse().map_err(|_| format!("not a number of octets: {most:?}"))?;
+            let octets = received.answer.body.len();
+            if octets > most {
+                return Ok(Some(format!("the answer has {octets} octets, expected at most {most}")));
+            }
+            continue;
+        }
+        match &received.document {
+            Err(error) => return Ok(Some(error.clone())),
+            Ok(document) if !holds(document, variables, assertion)? => {
+                return Ok(Some(format!("does not hold: {assertion}")));
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+fn fault_mismatch(test: &FaultTest, fault: Option<&Fault>) -> Option<String> {
+    let Some(fault) = fault else { return Some("expected a fault".to_owned()) };
+    if let Some(code) = &test.code
+        && *code != fault.code
+    {
+        return Some(format!("expected the code {code}"));
+    }
+    if !test.subcode.is_empty() && !test.subcode.contains(&fault.subcode) {
+        return Some(format!("expected the subcode {}", test.subcode.join(" or ")));
+    }
+    if !test.detail.is_empty() && !test.detail.contains(&fault.detail) {
+        return Some(format!("expected the detail {}", test.detail.join(" or ")));
+    }
+    if !test.number.is_empty() && !fault.number.is_some_and(|number| test.number.contains(&number)) {
+        return Some(format!("expected the WSManFault code {:?}", test.number));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAULT: &str = "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope' \
+        xmlns:w='http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd'>\
+        <s:Header/><s:Body><s:Fault><s:Code><s:Value>s:Sender</s:Value>\
+        <s:Subcode><s:Value>w:InvalidSelectors</s:Value></s:Subcode></s:Code>\
+        <s:Reason><s:Text xml:lang='en-US'>no such key</s:Text></s:Reason><s:Detail>\
+        <w:FaultDetail>http://schemas.dmtf.org/wbem/wsman/1/wsman/faultDetail/UnexpectedSelectors</w:FaultDetail>\
+        <f:WSManFault xmlns:f='http://schemas.microsoft.com/wbem/wsman/1/wsmanfault' Code='2150858843'/>\
+        </s:Detail></s:Fault></s:Body></s:Envelope>";
+
+    fn received(status: u16, body: &str) -> Received {
+        Received::new(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }, 1)
+    }
+
+    fn verdict(step: &str, received: &Result<Received, Failure>) -> Verdict {
+        judge(&toml::from_str(step).unwrap(), received, &Variables::new()).unwrap().0
+    }
+
+    #[test]
+    fn the_first_matching_outcome_decides() {
+        let step = "[[outcome]]\nfault={code='s:Sender', subcode=['w:InvalidSelectors'], \
+            detail=['UnexpectedSelectors'], number=[2150858843]}\n\
+            [[outcome]]\nverdict='non-strict'\nfault={code='s:Sender'}";
+        assert_eq!(verdict(step, &Ok(received(500, FAULT))), Verdict::Pass);
+        let other = FAULT.replace("UnexpectedSelectors", "InvalidValue");
+        assert_eq!(verdict(step, &Ok(received(500, &other))), Verdict::NonStrict);
+        assert_eq!(verdict(step, &Ok(received(200, "<a/>"))), Verdict::Fail);
+        assert_eq!(verdict(step, &Err(Failure::Closed)), Verdict::Fail);
+        assert_eq!(verdict(step, &Err(Failure::Other(String::new()))), Verdict::Error);
+        assert_eq!(verdict("[[outcome]]\nclosed=true", &Err(Failure::Closed)), Verdict::Pass);
+    }
+
+    #[test]
+    fn without_outcomes_a_plain_success_is_expected() {
+        assert_eq!(verdict("", &Ok(received(200, "<a/>"))), Verdict::Pass);
+        assert_eq!(verdict("", &Ok(received(500, FAULT))), Verdict::Fail);
+    }
+
+    #[test]
+    fn an_undeclared_subcode_prefix_is_seen() {
+        let broken = FAULT.replace(">w:InvalidSelectors<", ">q:InvalidSelectors<");
+        let fault = received(500, &broken).fault.unwrap();
+        assert_eq!(fault.subcode, "undeclared q:InvalidSelectors");
+    }
+}

@@ -1,0 +1,277 @@
+//! What a target has to offer, found by harmless probes: which classes exist, which have several instances, which
+//! features answer. Cases name what they need; what was not found makes them not-run, never silently skipped.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Http, Step};
+use crate::session::Session;
+use crate::xml::{Document, escape};
+
+const WINDOWS: &str = "http://schemas.microsoft.com/wbem/wsman/1/wmi";
+const DMTF: &str = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2";
+const MSVM: &str = "root/virtualization/v2";
+const ADDRESSING: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing";
+const WSMAN: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd";
+
+/// The classes to look for: URI prefix, namespace (in the URI for Windows, as a selector for DMTF), class.
+const CANDIDATES: &[(&str, &str, &str)] = &[
+    (WINDOWS, MSVM, "Msvm_ReplicationService"),
+    (WINDOWS, MSVM, "Msvm_ComputerSystem"),
+    (WINDOWS, MSVM, "Msvm_ReplicationRelationship"),
+    (WINDOWS, "root/cimv2", "Win32_OperatingSystem"),
+    (WINDOWS, "root/cimv2", "Win32_Service"),
+    (DMTF, MSVM, "Msvm_ReplicationService"),
+    (DMTF, "root/cimv2", "CIM_ComputerSystem"),
+    (DMTF, "root/omi", "OMI_Identify"),
+];
+
+/// The class URI, selectors and namespace of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// The resource URI of the class.
+    pub uri: String,
+    /// All selectors, `__cimnamespace` among them where the URI family wants it.
+    pub selectors: Vec<(String, String)>,
+    /// The value of `__cimnamespace`, where it is needed.
+    pub namespace: Option<String>,
+}
+
+impl Address {
+    /// The same class without an instance.
+    pub(crate) fn class_scope(&self) -> Self {
+        let selectors = self.namespace.iter().map(|value| ("__cimnamespace".to_owned(), value.clone())).collect();
+        Self { selectors, ..self.clone() }
+    }
+
+    /// The keys without `__cimnamespace`.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &(String, String)> {
+        self.selectors.iter().filter(|(name, _)| name != "__cimnamespace")
+    }
+
+    /// The last segment of the URI.
+    pub(crate) fn class(&self) -> &str {
+        self.uri.rsplit('/').next().unwrap_or("")
+    }
+}
+
+/// What the probes found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fixtures {
+    /// An instance of the first class that exists.
+    pub main: Option<Address>,
+    /// An instance of a class with at least two.
+    pub many: Option<Address>,
+    /// The replication service.
+    pub service: Option<Address>,
+    /// A virtual machine that is ready for a failback.
+    pub vm: Option<Address>,
+    /// The features that answered.
+    pub features: BTreeSet<String>,
+    /// What each probe found, for the report.
+    pub notes: Vec<String>,
+}
+
+impl Fixtures {
+    /// The address that a step's `of` names.
+    pub(crate) fn address(&self, of: &str) -> Result<Address, String> {
+        let found = match of {
+            "" | "main" => &self.main,
+            "many" => &self.many,
+            "service" if self.service.is_none() => &self.main,
+            "service" => &self.service,
+            "vm" => &self.vm,
+            other => return Err(format!("unknown fixture {other:?}")),
+        };
+        found.clone().ok_or_else(|| format!("there is no fixture {of:?}"))
+    }
+
+    /// Whether a need of a case is met.
+    pub(crate) fn has(&self, need: &str) -> bool {
+        self.features.contains(need)
+    }
+}
+
+/// One class as a probe saw it.
+struct Found {
+    address: Address,
+    instances: usize,
+}
+
+/// Probes the target. The error means that nothing can be tested at all.
+pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
+    let mut fixtures = Fixtures::default();
+    let step = Step { template: "identify".to_owned(), ..Step::default() };
+    let received =
+        session.exchange(&step, &fixtures)?.map_err(|error| format!("the target does not answer: {error:?}"))?;
+    match received.answer.status {
+        200 => _ = fixtures.features.insert("identify".to_owned()),
+        401 => return Err("the target refuses the credentials (HTTP 401)".to_owned()),
+        _ => {}
+    }
+    fixtures.notes.push(format!("Identify: {}", received.summary()));
+    for (prefix, namespace, class) in CANDIDATES {
+        let scope = Address {
+            uri: if *prefix == WINDOWS { format!("{prefix}/{namespace}/{class}") } else { format!("{prefix}/{class}") },
+            selectors: Vec::new(),
+            namespace: (*prefix == DMTF).then(|| (*namespace).to_owned()),
+        };
+        match probe_class(session, &scope)? {
+            Ok(found) => {
+                fixtures.notes.push(format!("{}: {} instances seen", scope.uri, found.instances));
+                keep(&mut fixtures, &found, *prefix == WINDOWS);
+            }
+            Err(why) => fixtures.notes.push(format!("{}: {why}", scope.uri)),
+        }
+    }
+    probe_wql(session, &mut fixtures)?;
+    if fixtures.service.as_ref().is_some_and(|service| service.class() == "Msvm_ReplicationService") {
+        fixtures.vm = probe_vm(session)?;
+        fixtures.notes.push(match &fixtures.vm {
+            Some(vm) => format!("ready for a failback: {:?}", vm.selectors),
+            None => "no virtual machine is ready for a failback".to_owned(),
+        });
+        fixtures.features.extend(fixtures.vm.as_ref().map(|_| "vm".to_owned()));
+    }
+    Ok(fixtures)
+}
+
+fn keep(fixtures: &mut Fixtures, found: &Found, is_windows: bool) {
+    fixtures.features.insert("enumerate".to_owned());
+    if found.address.keys().next().is_none() {
+        return;
+    }
+    if !is_windows {
+        fixtures.features.insert("dmtf".to_owned());
+    }
+    fixtures.features.insert("get".to_owned());
+    if found.address.class() == "Msvm_ReplicationService" {
+        fixtures.features.insert(if is_windows { "service" } else { "service-dmtf" }.to_owned());
+        fixtures.service.get_or_insert_with(|| found.address.clone());
+    }
+    if found.instances > 1 && fixtures.many.is_none() {
+        fixtures.many = Some(found.address.clone());
+        fixtures.features.insert("many".to_owned());
+        if found.address.keys().count() > 1 {
+            fixtures.features.insert("two-keys".to_owned());
+        }
+    }
+    fixtures.main.get_or_insert_with(|| found.address.clone());
+}
+
+/// Enumerates a class with EPRs; the inner error says why it is no fixture.
+fn probe_class(session: &mut Session, scope: &Address) -> Result<Result<Found, String>, String> {
+    let body = "<n:Enumerate><w:OptimizeEnumeration/><w:MaxElements>4</w:MaxElements>\
+        <w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode></n:Enumerate>";
+    let received = match session.ask(scope, "enumerate", body)? {
+        Ok(received) => received,
+        Err(failure) => return Ok(Err(format!("{failure:?}"))),
+    };
+    let Ok(document) = &received.document else { return Ok(Err(received.summary())) };
+    if received.answer.status != 200 || received.fault.is_some() {
+        return Ok(Err(received.summary()));
+    }
+    let addresses = addresses(document, scope);
+    let Some(address) = addresses.first().cloned() else { return Ok(Err("no instance".to_owned())) };
+    Ok(Ok(Found { address, instances: addresses.len() }))
+}
+
+/// The addresses in an answer's EPRs.
+fn addresses(document: &Document, scope: &Address) -> Vec<Address> {
+    let is = |index: usize, namespace: &str, local: &str| {
+        document.nodes.get(index).is_some_and(|node| node.name.namespace == namespace && node.name.local == local)
+    };
+    let references = (0..document.nodes.len()).filter(|index| is(*index, ADDRESSING, "ReferenceParameters"));
+    let in_items = references.filter(|index| {
+        let parent = document.nodes.get(*index).and_then(|node| node.parent);
+        parent.is_some_and(|parent| is(parent, ADDRESSING, "EndpointReference"))
+    });
+    in_items
+        .map(|index| {
+            let uri = document.child(index, WSMAN, "ResourceURI").map(|uri| document.text(uri).trim().to_owned());
+            let selectors = document.child(index, WSMAN, "SelectorSet").map_or_else(Vec::new, |set| {
+                document.elements(set).filter_map(|selector| read_selector(document, selector)).collect()
+            });
+            Address { uri: uri.unwrap_or_else(|| scope.uri.clone()), selectors, namespace: scope.namespace.clone() }
+        })
+        .collect()
+}
+
+fn read_selector(document: &Document, index: usize) -> Option<(String, String)> {
+    let node = document.nodes.get(index)?;
+    let (_, name) = node.attributes.iter().find(|(name, _)| name.local == "Name")?;
+    Some((name.clone(), document.text(index)))
+}
+
+fn probe_wql(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), String> {
+    let Some(main) = &fixtures.main else { return Ok(()) };
+    let (uri, class) = main.uri.rsplit_once('/').unwrap_or((&main.uri, ""));
+    let scope = Address { uri: format!("{uri}/*"), ..main.class_scope() };
+    let received = session.ask(&scope, "enumerate", &wql(&format!("SELECT * FROM {class}"), "", 4))?;
+    let works = received.is_ok_and(|received| received.answer.status == 200 && received.fault.is_none());
+    if works {
+        fixtures.features.insert("wql".to_owned());
+    }
+    fixtures.notes.push(format!("WQL on {}: {}", scope.uri, if works { "answers" } else { "refused" }));
+    Ok(())
+}
+
+/// The body of an optimized enumeration with a WQL filter.
+fn wql(query: &str, mode: &str, max_elements: u32) -> String {
+    format!(
+        "<n:Enumerate><w:OptimizeEnumeration/><w:MaxElements>{max_elements}</w:MaxElements>{mode}\
+         <w:Filter Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{}</w:Filter></n:Enumerate>",
+        escape(query)
+    )
+}
+
+/// Looks for a machine in the replica role, off, in a state from which a failback may start.
+fn probe_vm(session: &mut Session) -> Result<Option<Address>, String> {
+    let scope = Address { uri: format!("{WINDOWS}/{MSVM}/*"), ..Address::default() };
+    let mode = "<w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode>";
+    let query = "SELECT * FROM Msvm_ComputerSystem WHERE ReplicationMode = 2 AND EnabledState = 3";
+    let Ok(received) = session.ask(&scope, "enumerate", &wql(query, mode, 100))? else { return Ok(None) };
+    let Ok(document) = &received.document else { return Ok(None) };
+    let machine_scope = Address { uri: format!("{WINDOWS}/{MSVM}/Msvm_ComputerSystem"), ..Address::default() };
+    let state = |item: usize| {
+        document.elements(item).find_map(|instance| {
+            let is_state =
+                |index: &usize| document.nodes.get(*index).is_some_and(|n| n.name.local == "ReplicationState");
+            document.elements(instance).find(is_state).map(|index| document.text(index))
+        })
+    };
+    let items = (0..document.nodes.len()).filter(|index| {
+        document.nodes.get(*index).is_some_and(|node| node.name.namespace == WSMAN && node.name.local == "Item")
+    });
+    let ready: Vec<bool> = items
+        .map(|item| state(item).is_some_and(|state| matches!(state.trim(), "2" | "3" | "7" | "8" | "9")))
+        .collect();
+    Ok(addresses(document, &machine_scope).into_iter().zip(ready).find(|(_, is_ready)| *is_ready).map(|(vm, _)| vm))
+}
+
+/// A step that asks a class something, outside of any case.
+pub(crate) fn question(template: &str, body: &str) -> Step {
+    Step { template: template.to_owned(), body: Some(body.to_owned()), http: Http::default(), ..Step::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_from_items() {
+        let document = Document::parse(
+            "<r xmlns:a='http://schemas.xmlsoap.org/ws/2004/08/addressing' \
+             xmlns:w='http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd'>\
+             <w:Item><i/><a:EndpointReference><a:Address/><a:ReferenceParameters><w:ResourceURI>u:1</w:ResourceURI>\
+             <w:SelectorSet>\
+             <w:Selector Name='Name'>x</w:Selector><w:Selector Name='__cimnamespace'>n</w:Selector></w:SelectorSet>\
+             </a:ReferenceParameters></a:EndpointReference></w:Item></r>",
+        )
+        .unwrap();
+        let found = addresses(&document, &Address::default());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].uri, "u:1");
+        assert_eq!(found[0].keys().count(), 1);
+        assert_eq!(found[0].class_scope().selectors, Vec::new());
+    }
+}

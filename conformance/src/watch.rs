@@ -1,0 +1,344 @@
+//! Standing checks: what must hold of every answer, whichever case caused it. Each is reported as a case of its
+//! own, named by its rule and `.all`.
+
+use std::collections::BTreeSet;
+
+use crate::check::Received;
+use crate::http::Request;
+use crate::model::Level;
+use crate::path::{Variables, holds, text};
+use crate::verdict::{CaseResult, Verdict};
+use crate::xml::Document;
+
+/// The detail URIs that exist: their last parts.
+const DETAILS: &[&str] = &[
+    "Ack",
+    "ActionMismatch",
+    "AddressingMode",
+    "AmbiguousSelectors",
+    "AsynchronousRequest",
+    "AuthorizationMode",
+    "Bookmarks",
+    "CannotComplyWithPolicy",
+    "CharacterSet",
+    "DataLocale",
+    "DeliveryRetries",
+    "DuplicateSelectors",
+    "EncodingType",
+    "EnumerationMode",
+    "ExpirationTime",
+    "Expired",
+    "FilteringRequired",
+    "FormatMismatch",
+    "FormatSecurityToken",
+    "FragmentLevelAccess",
+    "Heartbeats",
+    "InsecureAddress",
+    "InsufficientSelectors",
+    "Invalid",
+    "InvalidAddress",
+    "InvalidFormat",
+    "InvalidFragment",
+    "InvalidName",
+    "InvalidNamespace",
+    "InvalidResourceURI",
+    "InvalidSystem",
+    "InvalidTimeout",
+    "InvalidValue",
+    "InvalidValues",
+    "Locale",
+    "MaxElements",
+    "MaxEnvelopePolicy",
+    "MaxEnvelopeSize",
+    "MaxEnvelopeSizeExceeded",
+    "MaxTime",
+    "MinimumEnvelopeLimit",
+    "MissingValues",
+    "NotSupported",
+    "OperationTimeout",
+    "OptionLimit",
+    "OptionSet",
+    "PolicyTooComplex",
+    "ReadOnly",
+    "SelectorLimit",
+    "ServiceEnvelopeLimit",
+    "TypeMismatch",
+    "URILimitExceeded",
+    "UnexpectedSelectors",
+    "UnreportableSuccess",
+    "UnusableAddress",
+    "Whitespace",
+];
+
+/// One standing check.
+struct Check {
+    rule: &'static str,
+    level: Level,
+    title: &'static str,
+    /// Why the answer violates it; none when it holds or does not apply.
+    look: fn(&Seen<'_>) -> Option<String>,
+}
+
+/// An exchange with what the checks need of it.
+struct Seen<'e> {
+    request: Option<&'e Document>,
+    received: &'e Received,
+    document: &'e Document,
+}
+
+const CHECKS: &[Check] = &[
+    Check { rule: "ENV-01", level: Level::Must, title: "Every envelope is SOAP 1.2 with a Body", look: soap_envelope },
+    Check { rule: "ENV-10", level: Level::Must, title: "No byte order mark in UTF-8", look: no_mark },
+    Check { rule: "ENV-17", level: Level::Must, title: "QNames in faults resolve", look: qnames_resolve },
+    Check { rule: "FLT-01", level: Level::Must, title: "Fault: Code, Reason, Detail in this order", look: fault_order },
+    Check { rule: "FLT-02", level: Level::Must, title: "Every fault has a reason with a language", look: fault_reason },
+    Check { rule: "FLT-04", level: Level::Should, title: "Detail URIs are spelt as listed", look: detail_listed },
+    Check { rule: "FLT-05", level: Level::Should, title: "Faults carry WSManFault/@Code", look: fault_number },
+    Check {
+        rule: "HTTP-04",
+        level: Level::Should,
+        title: "Faults come with HTTP 400 or 500, answers with 200",
+        look: status_fits,
+    },
+    Check { rule: "ADR-04", level: Level::Must, title: "To is the anonymous address", look: to_anonymous },
+    Check { rule: "ADR-09", level: Level::Must, title: "RelatesTo equals the MessageID", look: relates_to },
+    Check { rule: "ADR-19", level: Level::Must, title: "A fault's action fits its subcode", look: fault_action },
+    Check {
+        rule: "ADR-20",
+        level: Level::Must,
+        title: "The answer's action is the request's and Response",
+        look: answer_action,
+    },
+];
+
+/// What the standing checks saw in a run.
+#[derive(Default)]
+pub(crate) struct Watch {
+    answers: usize,
+    faults: usize,
+    violations: Vec<Vec<String>>,
+    message_ids: BTreeSet<String>,
+    repeated: Vec<String>,
+}
+
+impl Watch {
+    /// Looks at one exchange.
+    pub(crate) fn look(&mut self, request: &Request, received: &Received) {
+        self.violations.resize(CHECKS.len(), Vec::new());
+        let Ok(document) = &received.document else { return };
+        self.answers += 1;
+        self.faults += usize::from(received.fault.is_some());
+        let sent = crate::text::decode(&request.body, "charset=utf-16").ok();
+        let sent = sent.and_then(|(text, _)| Document::parse(text.trim()).ok());
+        let seen = Seen { request: sent.as_ref(), received, document };
+        for (check, violations) in CHECKS.iter().zip(&mut self.violations) {
+            violations.extend((check.look)(&seen));
+        }
+        let id = read(document, "normalize-space(/s:Envelope/s:Header/a:MessageID)").to_lowercase();
+        if !id.is_empty() && !self.message_ids.insert(id.clone()) {
+            self.repeated.push(id);
+        }
+    }
+
+    /// The checks' results, the uniqueness of MessageIDs among them.
+    pub(crate) fn results(&self) -> Vec<CaseResult> {
+        let empty = Vec::new();
+        let mut results: Vec<CaseResult> = CHECKS
+            .iter()
+            .enumerate()
+            .map(|(at, check)| {
+                let violations = self.violations.get(at).unwrap_or(&empty);
+                self.result(check.rule, check.level, check.title, violations)
+            })
+            .collect();
+        let title = "The service's MessageIDs never repeat";
+        results.push(self.result("ADR-12", Level::Must, title, &self.repeated));
+        results
+    }
+
+    fn result(&self, rule: &str, level: Level, title: &str, violations: &[String]) -> CaseResult {
+        let (verdict, reason) = match violations.first() {
+            _ if self.answers == 0 => (Verdict::NotRun, "there was no answer to look at".to_owned()),
+            None => (Verdict::Pass, format!("{} answers, {} of them faults", self.answers, self.faults)),
+            Some(first) => (Verdict::Fail, format!("{} of {} answers; first: {first}", violations.len(), self.answers)),
+        };
+        CaseResult {
+            id: format!("{rule}.all"),
+            title: title.to_owned(),
+            rules: vec![rule.to_owned()],
+            level,
+            verdict,
+            reason,
+            milliseconds: 0,
+            wire: Vec::new(),
+        }
+    }
+}
+
+/// The rules that the standing checks cover.
+pub(crate) fn rules() -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().map(|check| check.rule).chain(["ADR-12"])
+}
+
+fn read(document: &Document, expression: &str) -> String {
+    text(document, &Variables::new(), expression).unwrap_or_default()
+}
+
+fn is_true(document: &Document, expression: &str) -> bool {
+    holds(document, &Variables::new(), expression).unwrap_or(false)
+}
+
+fn unless(holds: bool, what: impl FnOnce() -> String) -> Option<String> {
+    if holds { None } else { Some(what()) }
+}
+
+fn soap_envelope(seen: &Seen<'_>) -> Option<String> {
+    let good = is_true(seen.document, "count(/s:Envelope/s:Body) = 1 and count(/s:Envelope/s:Header) <= 1");
+    let name = || {
+        format!("the root is {{{}}}{}", read(seen.document, "namespace-uri(/*)"), read(seen.document, "local-name(/*)"))
+    };
+    unless(good, name)
+}
+
+fn no_mark(seen: &Seen<'_>) -> Option<String> {
+    unless(seen.received.encoding != "utf-8-bom", || "EF BB BF before the envelope".to_owned())
+}
+
+fn qnames_resolve(seen: &Seen<'_>) -> Option<String> {
+    let fault = seen.received.fault.as_ref()?;
+    let header = read(seen.document, "qname(/s:Envelope/s:Header/s:NotUnderstood/@qname)");
+    let is_undeclared = |text: &str| text.starts_with("undeclared ");
+    if is_undeclared(&fault.code) || is_undeclared(&fault.subcode) {
+        return Some(fault.to_string());
+    }
+    let has_header = is_true(seen.document, "boolean(/s:Envelope/s:Header/s:NotUnderstood)");
+    unless(!has_header || !is_undeclared(&header), || "NotUnderstood/@qname has an undeclared prefix".to_owned())
+}
+
+fn fault_order(seen: &Seen<'_>) -> Option<String> {
+    let fault = seen.received.fault.as_ref()?;
+    let good = is_true(
+        seen.document,
+        "count(//s:Fault/*[1][local-name()='Code']) = 1 and count(//s:Fault/*[2][local-name()='Reason']) = 1 \
+         and (count(//s:Fault/*) = 2 \
+         or count(//s:Fault/*[3][local-name()='Node' or local-name()='Detail' or local-name()='Role']) = 1)",
+    );
+    unless(good, || fault.to_string())
+}
+
+fn fault_reason(seen: &Seen<'_>) -> Option<String> {
+    let fault = seen.received.fault.as_ref()?;
+    let good = is_true(seen.document, "string-length(//s:Fault/s:Reason/s:Text[@xml:lang]) > 0");
+    unless(good, || fault.to_string())
+}
+
+fn detail_listed(seen: &Seen<'_>) -> Option<String> {
+    let fault = seen.received.fault.as_ref()?;
+    unless(fault.detail.is_empty() || DETAILS.contains(&fault.detail.as_str()), || fault.to_string())
+}
+
+fn fault_number(seen: &Seen<'_>) -> Option<String> {
+    let fault = seen.received.fault.as_ref()?;
+    unless(fault.number.is_some(), || fault.to_string())
+}
+
+fn status_fits(seen: &Seen<'_>) -> Option<String> {
+    let status = seen.received.answer.status;
+    let good = match &seen.received.fault {
+        Some(_) => matches!(status, 400 | 500),
+        None => status == 200,
+    };
+    unless(good, || seen.received.summary())
+}
+
+fn to_anonymous(seen: &Seen<'_>) -> Option<String> {
+    let to = read(seen.document, "normalize-space(/s:Envelope/s:Header/a:To)");
+    let is_addressed = is_true(seen.document, "boolean(/s:Envelope/s:Header/a:Action)");
+    // A fault about the ReplyTo, or without a readable request, goes back on the connection too.
+    unless(!is_addressed || to.is_empty() || to == crate::envelope::ANONYMOUS, || format!("To is {to:?}"))
+}
+
+fn relates_to(seen: &Seen<'_>) -> Option<String> {
+    let request = seen.request?;
+    let sent = read(request, "normalize-space(/s:Envelope/s:Header/a:MessageID)");
+    let is_single = is_true(request, "count(/s:Envelope/s:Header/a:MessageID) = 1");
+    let is_answer = is_true(seen.document, "boolean(/s:Envelope/s:Header/a:Action)");
+    if sent.is_empty() || !is_single || !is_answer {
+        return None;
+    }
+    let got = read(seen.document, "string(/s:Envelope/s:Header/a:RelatesTo)");
+    // A fault about XML that the service refuses to read may have no RelatesTo, but never a wrong one.
+    let may_lack = seen.received.fault.is_some() && got.is_empty() && is_hostile(request);
+    unless(got == sent || may_lack, || format!("RelatesTo is {got:?}, the MessageID was {sent:?}"))
+}
+
+/// Whether the request is one that a service may refuse before it has read the header.
+fn is_hostile(request: &Document) -> bool {
+    !is_true(request, "count(/s:Envelope/s:Header) = 1 and count(/s:Envelope/s:Body) = 1") || request.nodes.len() > 60
+}
+
+fn fault_action(seen: &Seen<'_>) -> Option<String> {
+    let fault = seen.received.fault.as_ref()?;
+    let action = read(seen.document, "normalize-space(/s:Envelope/s:Header/a:Action)");
+    let expected = match fault.subcode.split(':').next().unwrap_or("") {
+        "w" => "http://schemas.dmtf.org/wbem/wsman/1/wsman/fault",
+        "" | "a" => "http://schemas.xmlsoap.org/ws/2004/08/addressing/fault",
+        "n" => "http://schemas.xmlsoap.org/ws/2004/09/enumeration/fault",
+        "x" => "http://schemas.xmlsoap.org/ws/2004/09/transfer/fault",
+        "e" => "http://schemas.xmlsoap.org/ws/2004/08/eventing/fault",
+        "b" => "http://schemas.dmtf.org/wbem/wsman/1/cimbinding/fault",
+        _ => return None,
+    };
+    unless(action == expected, || format!("{action:?} with {fault}"))
+}
+
+fn answer_action(seen: &Seen<'_>) -> Option<String> {
+    let sent = read(seen.request?, "normalize-space(/s:Envelope/s:Header/a:Action)");
+    if seen.received.fault.is_some() || sent.is_empty() || seen.received.answer.status != 200 {
+        return None;
+    }
+    let got = read(seen.document, "string(/s:Envelope/s:Header/a:Action)");
+    unless(got == format!("{sent}Response"), || format!("{got:?} for {sent:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Answer;
+
+    fn envelope(header: &str, body: &str) -> Vec<u8> {
+        format!(
+            "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope' \
+             xmlns:a='http://schemas.xmlsoap.org/ws/2004/08/addressing'>\
+             <s:Header>{header}</s:Header><s:Body>{body}</s:Body></s:Envelope>"
+        )
+        .into_bytes()
+    }
+
+    fn failed(status: u16, header: &str, body: &str) -> Vec<String> {
+        let mut watch = Watch::default();
+        let sent = envelope("<a:Action>urn:x</a:Action><a:MessageID>0</a:MessageID>", "");
+        let answer = Answer { status, body: envelope(header, body), ..Answer::default() };
+        let received = Received::new(answer, 0);
+        watch.look(&Request { body: sent, ..Request::default() }, &received);
+        let results = watch.results().into_iter();
+        results.filter(|result| result.verdict == Verdict::Fail).map(|result| result.id).collect()
+    }
+
+    #[test]
+    fn a_good_answer_passes() {
+        let header = "<a:Action>urn:xResponse</a:Action><a:RelatesTo>0</a:RelatesTo>";
+        assert_eq!(failed(200, header, ""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn wrong_answers_are_found() {
+        let header = "<a:Action>urn:other</a:Action><a:RelatesTo>1</a:RelatesTo><a:To>urn:elsewhere</a:To>";
+        assert_eq!(failed(200, header, ""), ["ADR-04.all", "ADR-09.all", "ADR-20.all"]);
+        let fault = "<s:Fault><s:Reason/><s:Code><s:Value>s:Sender</s:Value>\
+            <s:Subcode><s:Value>q:X</s:Value></s:Subcode></s:Code></s:Fault>";
+        let header = "<a:Action>urn:f</a:Action><a:RelatesTo>0</a:RelatesTo>";
+        let found = failed(200, header, fault);
+        assert_eq!(found, ["ENV-17.all", "FLT-01.all", "FLT-02.all", "FLT-05.all", "HTTP-04.all"]);
+    }
+}

@@ -1,0 +1,221 @@
+//! Invoke: the checks that need no domain, the provider's row, and the answer that waits until a command is durable.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::cim::{Class, ClassId, Method, MethodResult, Value};
+use crate::job::JobId;
+use crate::provider::{CallContext, Outcome as Called};
+use crate::replication::Denied;
+use crate::soap::{Fault, SelectorSet, SelectorValue};
+use crate::wscim::{self, Family, Resource};
+use crate::wsman::{self, Correlation, Invoke, Request, fault};
+use crate::xml::Writer;
+use crate::xml::text::{Encoding, encode};
+
+use super::{Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, answer_fault};
+
+/// The rest of an Invoke whose effect is being made durable: the envelope but for the method's result.
+#[derive(Debug)]
+pub struct Continuation {
+    /// The envelope up to where the body goes, and what follows it.
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    class: ClassId,
+    /// The method as an index into the class's methods, and as the client spelled it.
+    method: usize,
+    spelling: String,
+    class_uri: String,
+    family: Family,
+    encoding: Encoding,
+    journal: Journal,
+    /// The faults' envelope, should the effect not be known in time.
+    timed_out: Box<Answer>,
+    /// How long the client is willing to wait.
+    pub timeout: Duration,
+}
+
+impl Endpoint {
+    pub(super) fn invoke(
+        &self,
+        call: &Call<'_>,
+        request: &Request<'_>,
+        invoke: &Invoke<'_>,
+        correlation: &Correlation<'_>,
+        encoding: Encoding,
+        journal: &mut Journal,
+    ) -> Result<Reply, Fault> {
+        journal.method = Some(invoke.method.as_ref().to_owned());
+        let resource = Resource::resolve(&request.resource_uri, &request.selectors, self.schema)?;
+        let class = self.schema.class(resource.class()?);
+        journal.class = Some(class.name.to_string());
+        self.check_action(invoke, resource)?;
+        let (index, method) = find_method(class, &invoke.method)?;
+        let row = self.registry.method(class.id, &method.name, self.schema).map_err(wscim::fault_of)?;
+        access::check(call.principal, access::method_role(row.access), &method.name)?;
+        let path = wscim::object_path(class.id, &request.selectors, self.schema)?;
+        let input = wscim::decode_input(method, invoke.input, self.schema).map_err(wscim::fault_of)?;
+        let cx = CallContext {
+            read: self.read_context(call),
+            principal: call.principal.name(),
+            idempotency_key: idempotency_key(call, request, invoke, correlation),
+            method,
+        };
+        let called = self.registry.invoke(&cx, row, &path, &input).map_err(wscim::fault_of)?;
+        let continuation =
+            Continuation::new(call, request, invoke, correlation, encoding, resource, class, index, journal);
+        Ok(Reply::Step(Box::new(match called {
+            Called::Done(result) => Step::Respond(self.answer(continuation, &result, None)),
+            Called::Denied(denied) => Step::Respond(self.denied(continuation, &denied)),
+            Called::Submit(command) => Step::Submit(command, continuation),
+            Called::Cancel(job) => Step::Cancel(job, continuation),
+        })))
+    }
+
+    /// The action names the class of the resource or one of its superclasses.
+    //= INV-13
+    fn check_action(&self, invoke: &Invoke<'_>, resource: Resource) -> Result<(), Fault> {
+        let class = resource.class()?;
+        let named = Resource::resolve(&invoke.class_uri, &SelectorSet::default(), self.schema)
+            .ok()
+            .and_then(|named| named.class().ok());
+        match named {
+            Some(named) if self.schema.is_a(class, named) => Ok(()),
+            Some(named) => Err(fault::action_mismatch(format!(
+                "the action is one of {}, the resource is {}",
+                self.schema.class(named).name,
+                self.schema.class(class).name
+            ))),
+            None => Err(fault::action_not_supported(format!(
+                "the action '{}/{}' is neither a WS-Management action nor a method of a class served here",
+                invoke.class_uri, invoke.method
+            ))),
+        }
+    }
+
+    /// Answers with the result of a command: `4096` and the job, or `0` from a backend that finished at once.
+    pub fn submitted(&self, continuation: Continuation, return_value: u32, job: Option<JobId>) -> Answer {
+        let out = job.and_then(|job| self.registry.job_path(job)).map(|path| ("Job", Value::Reference(Box::new(path))));
+        let result = MethodResult { return_value, out: out.into_iter().collect() };
+        self.answer(continuation, &result, job)
+    }
+
+    /// Answers with the end of a cancellation: 0, or why the job cannot be cancelled any more (DMTF job codes).
+    pub fn cancelled(&self, continuation: Continuation, job: JobId, return_value: u32) -> Answer {
+        self.answer(continuation, &MethodResult::code(return_value), Some(job))
+    }
+
+    /// Answers with a refusal of the domain.
+    pub fn denied(&self, continuation: Continuation, denied: &Denied) -> Answer {
+        let result = MethodResult::code(denied.return_value());
+        let mut answer = self.answer(continuation, &result, None);
+        answer.journal.outcome = Outcome::of_denied(denied);
+        answer
+    }
+
+    /// Answers that the operation took longer than the client waits. What was begun goes on; the same request again
+    /// gets its result.
+    pub fn timed_out(continuation: Continuation) -> Answer {
+        *continuation.timed_out
+    }
+
+    fn answer(&self, continuation: Continuation, result: &MethodResult, job: Option<JobId>) -> Answer {
+        let Continuation {
+            head: mut octets, tail, class, method, spelling, class_uri, family, encoding, journal, ..
+        } = continuation;
+        if let Some(method) = self.schema.class(class).methods.get(method) {
+            let mut w = Writer::new(&mut octets);
+            wscim::write_output(&mut w, method, &spelling, &class_uri, family, self.schema, result);
+        }
+        octets.extend_from_slice(&tail);
+        let journal = Journal { job: job.or(journal.job), ..journal };
+        Answer {
+            octets: encode(octets, encoding),
+            encoding,
+            is_fault: false,
+            journal: journal.with(Outcome::Returned(result.return_value)),
+        }
+    }
+}
+
+impl Continuation {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one exchange, each borrowed from another owner")]
+    fn new(
+        call: &Call<'_>,
+        request: &Request<'_>,
+        invoke: &Invoke<'_>,
+        correlation: &Correlation<'_>,
+        encoding: Encoding,
+        resource: Resource,
+        class: &Class,
+        method: usize,
+        journal: &Journal,
+    ) -> Self {
+        let mut octets = Vec::with_capacity(2_048);
+        let mut split = 0;
+        let action = request.response_action();
+        wsman::encode_response(&mut octets, &action, correlation, (call.ids)(), |w| split = w.len());
+        let tail = octets.split_off(split);
+        let late = fault::timed_out(
+            "the operation was not finished in the time that the client allows; it goes on, and the same request again gets its result",
+        );
+        Self {
+            head: octets,
+            tail,
+            class: class.id,
+            method,
+            spelling: invoke.method.as_ref().to_owned(),
+            class_uri: request.resource_uri.as_ref().to_owned(),
+            family: resource.family,
+            encoding,
+            journal: journal.clone(),
+            timed_out: Box::new(answer_fault(correlation, call, encoding, journal.clone(), &late)),
+            timeout: request.operation_timeout.unwrap_or(OPERATION_TIMEOUT),
+        }
+    }
+}
+
+//= INV-09, INV-14
+fn find_method<'c>(class: &'c Class, name: &str) -> Result<(usize, &'c Method), Fault> {
+    let found = class.methods.iter().enumerate().find(|(_, method)| method.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| fault::action_not_supported(format!("{} has no method '{name}'", class.name)))
+}
+
+/// The key under which a request is carried out once: who, which message, what. Requests without an identity that could
+/// repeat have none.
+fn idempotency_key(
+    call: &Call<'_>,
+    request: &Request<'_>,
+    invoke: &Invoke<'_>,
+    correlation: &Correlation<'_>,
+) -> Option<[u8; 32]> {
+    let message_id = correlation.relates_to.as_deref()?;
+    let mut hash = Sha256::new();
+    for part in [call.principal.name(), message_id, &request.action, &request.resource_uri] {
+        hash_part(&mut hash, part);
+    }
+    hash_selectors(&mut hash, &request.selectors);
+    hash_part(&mut hash, invoke.input.map(crate::xml::Element::markup).unwrap_or_default());
+    Some(hash.finalize().into())
+}
+
+fn hash_selectors(hash: &mut Sha256, selectors: &SelectorSet) {
+    for selector in &selectors.0 {
+        hash_part(hash, &selector.name);
+        match &selector.value {
+            SelectorValue::Text(text) => hash_part(hash, text),
+            SelectorValue::Reference(epr) => {
+                hash_part(hash, epr.resource_uri.as_deref().unwrap_or_default());
+                hash_selectors(hash, &epr.selectors);
+            }
+        }
+    }
+    hash_part(hash, "");
+}
+
+/// Length first, so that no two lists of parts hash alike.
+fn hash_part(hash: &mut Sha256, part: &str) {
+    hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+    hash.update(part.as_bytes());
+}

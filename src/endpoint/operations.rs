@@ -1,0 +1,227 @@
+//! The operations that read: Identify, Get, Enumerate, Pull and Release. Each is parse, then check, then act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cim::{ClassId, Query, Resolved};
+use crate::job::JobId;
+use crate::provider::ReadContext;
+use crate::soap::Fault;
+use crate::wscim::{self, Resource, Target};
+use crate::wsman::{
+    self, Correlation, Enumerate, EnumerationMode, Filter, Operation, Pull, Release, Request, fault, uri,
+};
+use crate::xml::Writer;
+use crate::xml::text::Encoding;
+
+use super::scan::{Page, Scan};
+use super::{Call, Endpoint, EndpointSettings, Journal, Reply, access, cursor, envelope_octets_max};
+
+/// Room for an envelope around the items of a page, without what is echoed of the request.
+const ENVELOPE_OCTETS: usize = 2_048;
+
+impl Endpoint {
+    pub(super) fn dispatch(
+        &self,
+        call: &Call<'_>,
+        request: &Request<'_>,
+        correlation: &Correlation<'_>,
+        encoding: Encoding,
+        journal: &mut Journal,
+    ) -> Result<Reply, Fault> {
+        journal.operation = request.operation.name();
+        access::check(call.principal, access::operation_role(&request.operation), request.operation.name())?;
+        let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
+        let exchange = Exchange { endpoint: self, call, request, correlation, octets_max };
+        match &request.operation {
+            Operation::Identify(namespace) => {
+                let mut octets = Vec::with_capacity(1_024);
+                let EndpointSettings { version, profiles, .. } = &self.settings;
+                wsman::encode_identify_response(&mut octets, *namespace, false, version, profiles);
+                Ok(Reply::Body(octets))
+            }
+            Operation::Get => exchange.get(journal),
+            Operation::Enumerate(enumerate) => exchange.enumerate(enumerate, journal),
+            Operation::Pull(pull) => exchange.pull(pull),
+            Operation::Release(release) => exchange.release(release),
+            Operation::Invoke(invoke) => self.invoke(call, request, invoke, correlation, encoding, journal),
+            Operation::Put(_) | Operation::Create(_) | Operation::Delete => Err(fault::action_mismatch(format!(
+                "{} is not offered for this resource; settings change through the methods of Msvm_ReplicationService",
+                request.operation.name()
+            ))),
+        }
+    }
+
+    pub(super) fn read_context<'c>(&'c self, call: &'c Call<'_>) -> ReadContext<'c> {
+        ReadContext { view: call.view, schema: self.schema, now: call.now }
+    }
+}
+
+/// A query as the scan and its context keep it.
+type SharedQuery = Arc<Query<Resolved>>;
+
+/// One reading exchange: everything its steps share.
+struct Exchange<'e> {
+    endpoint: &'e Endpoint,
+    call: &'e Call<'e>,
+    request: &'e Request<'e>,
+    correlation: &'e Correlation<'e>,
+    octets_max: usize,
+}
+
+impl Exchange<'_> {
+    fn encode(&self, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(4_096);
+        wsman::encode_response(&mut octets, &self.request.response_action(), self.correlation, (self.call.ids)(), body);
+        octets
+    }
+
+    fn bounded(&self, octets: Vec<u8>) -> Result<Reply, Fault> {
+        if self.octets_max < octets.len() {
+            return Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
+                "the answer needs {} octets, more than MaxEnvelopeSize allows ({})",
+                octets.len(),
+                self.octets_max
+            )));
+        }
+        Ok(Reply::Body(octets))
+    }
+
+    fn resource(&self) -> Result<Resource, Fault> {
+        Resource::resolve(&self.request.resource_uri, &self.request.selectors, self.endpoint.schema)
+    }
+
+    fn get(&self, journal: &mut Journal) -> Result<Reply, Fault> {
+        let (endpoint, schema) = (self.endpoint, self.endpoint.schema);
+        let resource = self.resource()?;
+        let class = resource.class()?;
+        journal.class = Some(schema.class(class).name.to_string());
+        let path = wscim::object_path(class, &self.request.selectors, schema)?;
+        let cx = endpoint.read_context(self.call);
+        let instance = endpoint.registry.get(&cx, &path).map_err(wscim::fault_of)?;
+        journal.job = job_id(&wscim::path_of(&instance, schema), endpoint);
+        self.bounded(self.encode(|w| {
+            wscim::write_instance(w, &endpoint.codec, schema, resource.family, &instance);
+        }))
+    }
+
+    fn enumerate(&self, enumerate: &Enumerate<'_>, journal: &mut Journal) -> Result<Reply, Fault> {
+        let endpoint = self.endpoint;
+        let resource = self.resource()?;
+        let (class, query) = self.scope(resource.target, enumerate.filter.as_ref())?;
+        journal.class = Some(endpoint.schema.class(class).name.to_string());
+        if query.as_ref().is_some_and(|query| query.projection().is_some()) && enumerate.mode != EnumerationMode::Object
+        {
+            return Err(fault::cannot_process_filter(
+                "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
+            ));
+        }
+        let mut scan = Scan::new(&endpoint.registry, class, query, enumerate.mode, resource.family, endpoint.schema);
+        let idle = enumerate.expires;
+        if !enumerate.optimize {
+            let context = self.open(scan, idle)?;
+            return self.bounded(self.encode(|w| {
+                wsman::write_enumerate_response(w, Some(&context), None, false, idle);
+            }));
+        }
+        let page = self.page(&mut scan, enumerate.max_elements)?;
+        let context = if page.end { None } else { Some(self.open(scan, idle)?) };
+        self.bounded(self.encode(|w| {
+            wsman::write_enumerate_response(w, context.as_deref(), Some(&page.items), page.end, idle);
+        }))
+    }
+
+    fn open(&self, scan: Scan, idle: Option<Duration>) -> Result<String, Fault> {
+        let id = (self.call.ids)();
+        let idle_ms = idle.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+        self.endpoint.cursors.open(id, self.call.principal.name(), scan, idle_ms, self.call.now)?;
+        Ok(cursor::context_name(id))
+    }
+
+    fn page(&self, scan: &mut Scan, max_elements: u32) -> Result<Page, Fault> {
+        let endpoint = self.endpoint;
+        let cx = endpoint.read_context(self.call);
+        let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + echoed_octets_max(self.correlation));
+        let elements_max = max_elements.clamp(1, endpoint.settings.items_max);
+        scan.page(&cx, &endpoint.registry, &endpoint.codec, elements_max, room)
+    }
+
+    /// The class and query that an Enumerate is about.
+    fn scope(&self, target: Target, filter: Option<&Filter<'_>>) -> Result<(ClassId, Option<SharedQuery>), Fault> {
+        let Some(filter) = filter else {
+            return match target {
+                Target::Class(class) => Ok((class, None)),
+                Target::All => Err(fault::unsupported_feature_filtering_required(
+                    "the resource URI names all classes, so that a query has to say which; \
+                     add a WQL filter or use the URI of a class",
+                )),
+            };
+        };
+        let query = self.query(filter)?;
+        let class = query.class();
+        if let Target::Class(named) = target
+            && !self.endpoint.schema.is_a(class, named)
+        {
+            return Err(fault::cannot_process_filter(format!(
+                "the query is about {}, the resource URI about {}",
+                self.endpoint.schema.class(class).name,
+                self.endpoint.schema.class(named).name
+            )));
+        }
+        Ok((class, Some(Arc::new(query))))
+    }
+
+    //= ENU-07, ENU-08, ENU-09, ENU-11
+    fn query(&self, filter: &Filter<'_>) -> Result<Query<Resolved>, Fault> {
+        if !is_wql(&filter.dialect) {
+            return Err(fault::unknown_filter_dialect(&filter.dialect, &[uri::DIALECT_WQL]));
+        }
+        let parsed = Query::parse(&filter.text).map_err(|error| fault::cannot_process_filter(error.to_string()))?;
+        parsed.resolve(self.endpoint.schema).map_err(|error| fault::cannot_process_filter(error.to_string()))
+    }
+
+    /// The resource URI of a Pull may differ from its Enumerate's (libvirt sends the class where it enumerated `*`), so
+    /// that the context alone decides.
+    fn pull(&self, pull: &Pull<'_>) -> Result<Reply, Fault> {
+        let (cursors, now) = (&self.endpoint.cursors, self.call.now);
+        let (id, mut scan) = cursors.scan(&pull.context, self.call.principal.name(), now)?;
+        let page = self.page(&mut scan, pull.max_elements)?;
+        if page.end {
+            cursors.close(id);
+        } else {
+            cursors.advance(id, scan, now);
+        }
+        let context = if page.end { None } else { Some(cursor::context_name(id)) };
+        self.bounded(self.encode(|w| {
+            wsman::write_pull_response(w, context.as_deref(), &page.items, page.end);
+        }))
+    }
+
+    //= ENU-23
+    fn release(&self, release: &Release<'_>) -> Result<Reply, Fault> {
+        let cursors = &self.endpoint.cursors;
+        let (id, _) = cursors.scan(&release.context, self.call.principal.name(), self.call.now)?;
+        cursors.close(id);
+        self.bounded(self.encode(wsman::write_release_response))
+    }
+}
+
+/// Whether a filter dialect is WQL, in either spelling of its URI.
+fn is_wql(dialect: &str) -> bool {
+    let dialect = dialect.trim();
+    [uri::DIALECT_WQL, uri::DIALECT_WQL_DMTF].iter().any(|wql| wql.eq_ignore_ascii_case(dialect))
+}
+
+/// The most octets that an answer's header echoes of its request: text may grow by escaping.
+fn echoed_octets_max(correlation: &Correlation<'_>) -> usize {
+    let texts =
+        [&correlation.relates_to, &correlation.operation_id, &correlation.sequence_id, &correlation.activity_id];
+    let texts: usize = texts.into_iter().flatten().map(|text| 6 * text.len()).sum();
+    let markup: usize = correlation.reply_parameters.iter().map(|block| 512 + 2 * block.markup().len()).sum();
+    texts + markup
+}
+
+/// The job that a path names, for the log.
+pub(super) fn job_id(path: &crate::cim::ObjectPath, endpoint: &Endpoint) -> Option<JobId> {
+    endpoint.registry.job_id(path)
+}

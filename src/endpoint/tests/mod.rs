@@ -1,0 +1,102 @@
+//! Whole exchanges as files. Each `vectors/NAME.txt` holds a role, the requests of one client in order, and after each
+//! the answer (a line break between its tags) and the log event. `UPDATE_EXPECT=1 cargo test` writes the answers anew;
+//! the difference is then reviewed like code.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
+
+mod world;
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Answer, Call, Step};
+use crate::auth::{Principal, Role};
+use crate::job::JobId;
+use crate::replication::admit;
+use world::{NOW, endpoint, view};
+
+/// Separates a request from its answer, and an answer from the next request.
+const ANSWER: &str = "\n=== answer\n";
+const REQUEST: &str = "=== request\n";
+
+fn vectors() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/endpoint/tests/vectors");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    files.sort();
+    files
+}
+
+#[test]
+fn every_vector_is_answered_as_written() {
+    let files = vectors();
+    assert!(30 <= files.len(), "only {} vectors found", files.len());
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let rerun = rerun(&text, &file);
+        expect_test::expect_file![file].assert_eq(&rerun);
+    }
+}
+
+/// The file with its answers as they are now.
+fn rerun(text: &str, file: &Path) -> String {
+    let (head, requests) = text.split_once(REQUEST).unwrap_or_else(|| panic!("{}: no request", file.display()));
+    let role: Role = head.trim().strip_prefix("role: ").unwrap().parse().unwrap();
+    let endpoint = endpoint();
+    let principal = Principal::for_tests("tester", role);
+    let count = Cell::new(0xA000_u128);
+    let ids = || {
+        count.set(count.get() + 1);
+        Uuid::from_u128(count.get())
+    };
+    let mut out = head.to_owned();
+    for request in requests.split(REQUEST) {
+        let request = request.split(ANSWER).next().unwrap().trim_end();
+        let view = Arc::new(view());
+        let call = Call {
+            now: NOW,
+            ids: &ids,
+            principal: &principal,
+            view: &view,
+            request: request.as_bytes(),
+            charset: None,
+        };
+        let mut note = String::new();
+        let answer = match endpoint.handle(&call) {
+            Step::Respond(answer) => answer,
+            Step::Submit(command, continuation) => {
+                writeln!(note, "command: {} {:?}", command.vm, command.operation).unwrap();
+                assert!(command.idempotency_key.is_some());
+                match admit(&view, &command) {
+                    Ok(_) => endpoint.submitted(continuation, 4_096, Some(JobId(Uuid::from_u128(0x10B)))),
+                    Err(denied) => endpoint.denied(continuation, &denied),
+                }
+            }
+            Step::Cancel(job, continuation) => {
+                writeln!(note, "cancel: {job}").unwrap();
+                endpoint.cancelled(continuation, job, 0)
+            }
+        };
+        write!(out, "{REQUEST}{request}{ANSWER}{note}{}", shown(&answer)).unwrap();
+    }
+    out
+}
+
+fn shown(answer: &Answer) -> String {
+    let text = String::from_utf8(answer.octets.clone()).unwrap();
+    let journal = &answer.journal;
+    format!(
+        "{}\nlog: {} class={} method={} message={} job={} {:?}\n",
+        text.replace("><", ">\n<"),
+        journal.operation,
+        journal.class.as_deref().unwrap_or("-"),
+        journal.method.as_deref().unwrap_or("-"),
+        journal.message_id.as_deref().unwrap_or("-"),
+        journal.job.map_or("-".to_owned(), |job| job.to_string()),
+        journal.outcome
+    )
+}

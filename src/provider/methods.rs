@@ -1,0 +1,266 @@
+//! The table of methods that are carried out: one typed row a method, proved against the MOF when the registry is built.
+//! A method that the MOF declares and that has no row is answered with "declared, but not offered".
+
+use crate::cim::{Argument, CimError, CimInstance, ClassId, MethodInput, MethodResult, Schema, Value};
+use crate::replication::{Command, Denied, EnabledState, Operation, ReplicationSettings, ReplicationState, Vm};
+
+use super::msvm::{self, ErrorSlots, SettingSlots};
+use super::{CallContext, Outcome, SchemaMismatch};
+
+/// Whether a method only reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It changes something.
+    Operate,
+}
+
+/// What the handlers need of the schema.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MethodSlots {
+    settings: SettingSlots,
+    errors: ErrorSlots,
+}
+
+/// All handlers have one shape, so that the table has one type; some of them cannot fail.
+type Handler = fn(&CallContext<'_>, &MethodSlots, &CimInstance, &MethodInput) -> Result<Outcome, CimError>;
+
+/// One method.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The class that declares it.
+    pub class: ClassId,
+    /// Its name as declared.
+    pub name: &'static str,
+    /// Whether it only reads.
+    pub access: Access,
+    pub(super) handler: Handler,
+    pub(super) slots: MethodSlots,
+}
+
+const TABLE: &[(&str, &str, Access, Handler)] = &[
+    ("Msvm_ReplicationService", "InitiateFailback", Access::Operate, initiate_failback),
+    ("Msvm_ReplicationService", "CommitFailover", Access::Operate, commit_failover),
+    ("Msvm_ReplicationService", "RevertFailover", Access::Operate, revert_failover),
+    ("Msvm_ReplicationService", "ReverseReplicationRelationship", Access::Operate, reverse_relationship),
+    ("Msvm_ComputerSystem", "RequestStateChange", Access::Operate, request_state_change),
+    ("Msvm_ComputerSystem", "RequestReplicationStateChange", Access::Operate, request_replication_state_change),
+    ("Msvm_ComputerSystem", "RequestReplicationStateChangeEx", Access::Operate, request_replication_state_change),
+    ("Msvm_ConcreteJob", "RequestStateChange", Access::Operate, cancel_job),
+    ("Msvm_ConcreteJob", "GetError", Access::Read, get_error),
+    ("Msvm_ConcreteJob", "GetErrorEx", Access::Read, get_error_ex),
+];
+
+/// The rows, with their classes and methods looked up.
+pub(super) fn rows(schema: &Schema) -> Result<Vec<Row>, SchemaMismatch> {
+    let slots = MethodSlots { settings: SettingSlots::resolve(schema)?, errors: ErrorSlots::resolve(schema)? };
+    TABLE
+        .iter()
+        .map(|(class, name, access, handler)| {
+            let declared = schema.class_by_name(class).filter(|class| class.method(name).is_some());
+            let declared = declared.ok_or_else(|| SchemaMismatch(format!("method {class}.{name}")))?;
+            Ok(Row { class: declared.id, name, access: *access, handler: *handler, slots })
+        })
+        .collect()
+}
+
+/// The virtual machine that the parameter `ComputerSystem` names.
+fn computer_system<'v>(cx: &CallContext<'v>, input: &MethodInput) -> Result<Result<&'v Vm, Denied>, CimError> {
+    let Argument::Value(value) = input.by_name(cx.method, "ComputerSystem") else {
+        return Err(CimError::parameter_missing(format!("{} needs the parameter ComputerSystem", cx.method.name)));
+    };
+    let found = msvm::named_vm(&cx.read, value)?;
+    Ok(found.ok_or_else(|| match value.as_str() {
+        Some(name) => Denied::UnknownVm(format!("'{}'", excerpt(name))),
+        None => parameter("ComputerSystem", "names the host itself, not a virtual machine".to_owned()),
+    }))
+}
+
+/// The settings in the parameter `ReplicationSettingData`; none when it is absent, null or empty.
+fn setting_data(
+    cx: &CallContext<'_>,
+    slots: &MethodSlots,
+    input: &MethodInput,
+    vm: &Vm,
+) -> Result<Option<Box<ReplicationSettings>>, Denied> {
+    match input.by_name(cx.method, "ReplicationSettingData") {
+        Argument::Embedded(embedded) => msvm::settings_from(&slots.settings, embedded, vm)
+            .map(|settings| Some(Box::new(settings)))
+            .map_err(Denied::InvalidSetting),
+        Argument::EmbeddedTypeMismatch(what) => Err(Denied::WrongType(what.clone())),
+        Argument::Null | Argument::Value(_) => Ok(None),
+    }
+}
+
+fn parameter(parameter: &'static str, message: String) -> Denied {
+    Denied::InvalidParameter { parameter, message }
+}
+
+/// At most 80 characters of a value, for a message.
+fn excerpt(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+fn submit(cx: &CallContext<'_>, vm: &Vm, operation: Operation) -> Outcome {
+    Outcome::Submit(Box::new(Command {
+        vm: vm.id,
+        operation,
+        principal: cx.principal.to_owned(),
+        idempotency_key: cx.idempotency_key,
+    }))
+}
+
+fn initiate_failback(
+    cx: &CallContext<'_>,
+    slots: &MethodSlots,
+    _: &CimInstance,
+    input: &MethodInput,
+) -> Result<Outcome, CimError> {
+    let vm = match computer_system(cx, input)? {
+        Ok(vm) => vm,
+        Err(denied) => return Ok(Outcome::Denied(denied)),
+    };
+    let text = match input.by_name(cx.method, "RecoveryPointIdentifier") {
+        Argument::Value(value) => value.as_str().unwrap_or_default().trim(),
+        _ => "",
+    };
+    let point = if text.is_empty() {
+        None
+    } else if let Some(point) = msvm::parse_point(text) {
+        Some(point)
+    } else {
+        let message = format!("is neither the InstanceID of a recovery point nor a GUID: '{}'", excerpt(text));
+        return Ok(Outcome::Denied(parameter("RecoveryPointIdentifier", message)));
+    };
+    Ok(match setting_data(cx, slots, input, vm) {
+        Ok(settings) => submit(cx, vm, Operation::InitiateFailback { point, settings }),
+        Err(denied) => Outcome::Denied(denied),
+    })
+}
+
+fn on_vm(cx: &CallContext<'_>, input: &MethodInput, operation: Operation) -> Result<Outcome, CimError> {
+    Ok(match computer_system(cx, input)? {
+        Ok(vm) => submit(cx, vm, operation),
+        Err(denied) => Outcome::Denied(denied),
+    })
+}
+
+fn commit_failover(
+    cx: &CallContext<'_>,
+    _: &MethodSlots,
+    _: &CimInstance,
+    input: &MethodInput,
+) -> Result<Outcome, CimError> {
+    on_vm(cx, input, Operation::CommitFailover)
+}
+
+fn revert_failover(
+    cx: &CallContext<'_>,
+    _: &MethodSlots,
+    _: &CimInstance,
+    input: &MethodInput,
+) -> Result<Outcome, CimError> {
+    on_vm(cx, input, Operation::RevertFailover)
+}
+
+fn reverse_relationship(
+    cx: &CallContext<'_>,
+    slots: &MethodSlots,
+    _: &CimInstance,
+    input: &MethodInput,
+) -> Result<Outcome, CimError> {
+    let vm = match computer_system(cx, input)? {
+        Ok(vm) => vm,
+        Err(denied) => return Ok(Outcome::Denied(denied)),
+    };
+    Ok(match setting_data(cx, slots, input, vm) {
+        Ok(settings) => submit(cx, vm, Operation::ReverseReplicationRelationship { settings }),
+        Err(denied) => Outcome::Denied(denied),
+    })
+}
+
+/// The virtual machine that is the target of a method; the host is none.
+fn target_vm<'v>(cx: &CallContext<'v>, target: &CimInstance) -> Result<Result<&'v Vm, Denied>, CimError> {
+    let class = cx.read.schema.class(target.class);
+    let name = class.slot("Name").map(|slot| target.get(slot).clone()).unwrap_or_default();
+    let found = msvm::named_vm(&cx.read, &name)?;
+    Ok(found
+        .ok_or_else(|| Denied::NotSupported { backend: "host".to_owned(), what: "a change of the host's own state" }))
+}
+
+fn requested_state(cx: &CallContext<'_>, input: &MethodInput) -> Result<u16, CimError> {
+    match input.by_name(cx.method, "RequestedState") {
+        Argument::Value(Value::Uint16(state)) => Ok(*state),
+        _ => Err(CimError::parameter_missing(format!("{} needs the parameter RequestedState", cx.method.name))),
+    }
+}
+
+fn request_state_change(
+    cx: &CallContext<'_>,
+    _: &MethodSlots,
+    target: &CimInstance,
+    input: &MethodInput,
+) -> Result<Outcome, CimError> {
+    let state = requested_state(cx, input)?;
+    Ok(match target_vm(cx, target)? {
+        Ok(vm) => submit(cx, vm, Operation::RequestStateChange(EnabledState(state))),
+        Err(denied) => Outcome::Denied(denied),
+    })
+}
+
+fn request_replication_state_change(
+    cx: &CallContext<'_>,
+    _: &MethodSlots,
+    target: &CimInstance,
+    input: &MethodInput,
+) -> Result<Outcome, CimError> {
+    let state = requested_state(cx, input)?;
+    Ok(match target_vm(cx, target)? {
+        Ok(vm) => submit(cx, vm, Operation::RequestReplicationStateChange(ReplicationState(state))),
+        Err(denied) => Outcome::Denied(denied),
+    })
+}
+
+/// `RequestStateChange` of a job: 4 (Terminate) cancels, everything else is no transition that a job here makes.
+fn cancel_job(
+    cx: &CallContext<'_>,
+    _: &MethodSlots,
+    target: &CimInstance,
+    input: &MethodInput,
+) -> Result<Outcome, CimError> {
+    const TERMINATE: u16 = 4;
+    const INVALID_STATE_TRANSITION: u32 = 4_097;
+    let state = requested_state(cx, input)?;
+    Ok(match msvm::job_of(&cx.read, target) {
+        Some(job) if state == TERMINATE => Outcome::Cancel(job),
+        _ => Outcome::Done(MethodResult::code(INVALID_STATE_TRANSITION)),
+    })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a row of the table")]
+fn get_error(
+    cx: &CallContext<'_>,
+    slots: &MethodSlots,
+    target: &CimInstance,
+    _: &MethodInput,
+) -> Result<Outcome, CimError> {
+    let first = errors(cx, slots, target).into_iter().next().map(Value::from).unwrap_or_default();
+    Ok(Outcome::Done(MethodResult { return_value: 0, out: vec![("Error", first)] }))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a row of the table")]
+fn get_error_ex(
+    cx: &CallContext<'_>,
+    slots: &MethodSlots,
+    target: &CimInstance,
+    _: &MethodInput,
+) -> Result<Outcome, CimError> {
+    let all: Vec<Value> = errors(cx, slots, target).into_iter().map(Value::from).collect();
+    let all = if all.is_empty() { Value::Null } else { Value::Array(all) };
+    Ok(Outcome::Done(MethodResult { return_value: 0, out: vec![("Errors", all)] }))
+}
+
+fn errors(cx: &CallContext<'_>, slots: &MethodSlots, target: &CimInstance) -> Vec<String> {
+    msvm::job_of(&cx.read, target).map(|job| msvm::errors_of(&cx.read, &slots.errors, job)).unwrap_or_default()
+}

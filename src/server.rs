@@ -1,1 +1,0 @@
-//! Wires the store, the engine, the endpoint and the transport into one server.

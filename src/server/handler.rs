@@ -1,0 +1,147 @@
+//! The transport's handler: runs the endpoint's step, carries out its commands, and writes one log event a request.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::endpoint::{Answer, Call, Continuation, Endpoint, Journal, Outcome, Step};
+use crate::job::JobId;
+use crate::replication::Command;
+use crate::service::{CancelDenied, Engine};
+use crate::transport::{self, AnswerFuture, CONTENT_TYPE_UTF8, CONTENT_TYPE_UTF16, Handler, RequestContext};
+use crate::xml::text::Encoding;
+
+use super::random_id;
+
+/// Answers requests from the engine's view, and makes commands durable through the engine.
+#[derive(Clone)]
+pub struct WsmanHandler {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    endpoint: Endpoint,
+    engine: Arc<Engine>,
+    timeout_max: Duration,
+}
+
+impl WsmanHandler {
+    /// `timeout_max` bounds how long an answer may be waited for, whatever the client's OperationTimeout says.
+    pub fn new(endpoint: Endpoint, engine: Arc<Engine>, timeout_max: Duration) -> Self {
+        Self { shared: Arc::new(Shared { endpoint, engine, timeout_max }) }
+    }
+}
+
+impl Handler for WsmanHandler {
+    fn handle(&self, context: RequestContext, request: Bytes) -> AnswerFuture {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let started = Instant::now();
+            let answer = shared.answer(&context, &request).await;
+            log(&context, &answer.journal, started);
+            transport::Answer {
+                status: if answer.is_fault { 500 } else { 200 },
+                body: answer.octets,
+                content_type: content_type(answer.encoding),
+            }
+        })
+    }
+}
+
+impl Shared {
+    async fn answer(&self, context: &RequestContext, request: &[u8]) -> Answer {
+        let Some(principal) = &context.principal else {
+            return self.endpoint.identify_anonymous(&random_id, request, context.charset);
+        };
+        let view = self.engine.view();
+        let step = self.endpoint.handle(&Call {
+            now: self.engine.now(),
+            ids: &random_id,
+            principal,
+            view: &view,
+            request,
+            charset: context.charset,
+        });
+        drop(view);
+        match step {
+            Step::Respond(answer) => answer,
+            Step::Submit(command, continuation) => self.submit(*command, continuation).await,
+            Step::Cancel(job, continuation) => self.cancel(job, continuation).await,
+        }
+    }
+
+    /// The engine carries a submission to its end even when nobody waits for it any more.
+    async fn submit(&self, command: Command, continuation: Continuation) -> Answer {
+        match self.in_time(&continuation, self.engine.submit(command)).await {
+            None => Endpoint::timed_out(continuation),
+            Some(Ok(submitted)) => self.endpoint.submitted(continuation, submitted.return_value, submitted.job),
+            Some(Err(denied)) => self.endpoint.denied(continuation, &denied),
+        }
+    }
+
+    async fn cancel(&self, job: JobId, continuation: Continuation) -> Answer {
+        let return_value = match self.in_time(&continuation, self.engine.cancel(job)).await {
+            None => return Endpoint::timed_out(continuation),
+            Some(Ok(())) => 0,
+            Some(Err(denied)) => {
+                if let CancelDenied::EngineFailed { reason } = &denied {
+                    tracing::error!(%job, reason, "a cancel could not be made durable");
+                }
+                denied.return_value()
+            }
+        };
+        self.endpoint.cancelled(continuation, job, return_value)
+    }
+
+    async fn in_time<T>(&self, continuation: &Continuation, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(continuation.timeout.min(self.timeout_max), work).await.ok()
+    }
+}
+
+fn content_type(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Utf8 => CONTENT_TYPE_UTF8,
+        Encoding::Utf16Le { bom: true } | Encoding::Utf16Be { bom: true } => CONTENT_TYPE_UTF16,
+        Encoding::Utf16Le { bom: false } => "application/soap+xml;charset=UTF-16LE",
+        Encoding::Utf16Be { bom: false } => "application/soap+xml;charset=UTF-16BE",
+    }
+}
+
+/// One event a request: fields, not prose.
+fn log(context: &RequestContext, journal: &Journal, started: Instant) {
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let principal = context.principal.as_deref();
+    let (outcome, message_id, reason) = match &journal.outcome {
+        Outcome::Ok => ("ok", None, None),
+        Outcome::Returned(_) => ("returned", None, None),
+        Outcome::Fault { name, reason, internal } => {
+            if let Some(internal) = internal {
+                tracing::error!(internal, "a request met an internal error");
+            }
+            (*name, None, Some(reason.as_str()))
+        }
+        Outcome::Denied { message_id, message, .. } => ("denied", Some(*message_id), Some(message.as_str())),
+    };
+    let return_value = match &journal.outcome {
+        Outcome::Returned(value) | Outcome::Denied { return_value: value, .. } => Some(*value),
+        _ => None,
+    };
+    tracing::info!(
+        target: "failbackd::request",
+        operation = journal.operation,
+        class = journal.class.as_deref(),
+        method = journal.method.as_deref(),
+        principal = principal.map(crate::auth::Principal::name),
+        mechanism = principal.map(crate::auth::Principal::mechanism),
+        peer = %context.peer,
+        message_id = journal.message_id.as_deref(),
+        job = journal.job.map(tracing::field::display),
+        outcome,
+        return_value,
+        refusal = message_id,
+        reason,
+        micros,
+    );
+}

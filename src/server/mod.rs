@@ -1,0 +1,167 @@
+//! Wires store, backends, engine, endpoint and transport into one server. The composition: no rules of its own.
+
+mod handler;
+mod ids;
+mod inventory;
+mod world;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::auth::{Basic, Mechanisms, UserFile, Users, UsersError};
+use crate::cim::Schema;
+use crate::config::Config;
+use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
+use crate::provider::{Registry, SchemaMismatch};
+use crate::transport::{self, BindError, Listener, Running, Tls, TlsError};
+use crate::xml;
+
+pub use handler::WsmanHandler;
+pub use ids::random_id;
+pub use inventory::{INVENTORY_PREFIX, InventoryRecord};
+pub use world::{OpenWorldError, World, host_name, read_view};
+
+/// The administration socket in the data directory.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The code and the schema files disagree: a broken build.
+    #[error(transparent)]
+    Schema(#[from] SchemaMismatch),
+    /// The users file cannot be read.
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    /// A listener cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The certificate cannot be read or made.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A server that accepts connections.
+pub struct Server {
+    world: Arc<World>,
+    running: Running,
+    http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
+    lines: Vec<String>,
+    patience: Duration,
+}
+
+impl Server {
+    /// Starts to serve an opened data directory.
+    pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
+        transport::raise_open_files_limit();
+        let endpoint = endpoint(config, world.host_name())?;
+        let handler = WsmanHandler::new(endpoint, Arc::clone(world.engine()), config.limits.operation_timeout());
+        let mut listeners = Vec::new();
+        let mut lines = Vec::new();
+        let clear = config.http_address().map(Listener::http).transpose()?;
+        let http = clear.as_ref().and_then(Listener::address);
+        let sealed = match config.https_address() {
+            Some(address) => {
+                let tls = Arc::new(tls(config, world.host_name())?);
+                lines.push(format!(
+                    "certificate {} with SHA-256 fingerprint {}",
+                    tls.certificate_file().display(),
+                    tls.fingerprint()
+                ));
+                Some(Listener::https(address, tls)?)
+            }
+            None => None,
+        };
+        let https = sealed.as_ref().and_then(Listener::address);
+        listeners.extend(clear);
+        listeners.extend(sealed);
+        listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
+        lines.extend(listeners.iter().map(ToString::to_string));
+        let mechanisms = Mechanisms::new(vec![Arc::new(basic(config)?)], config.allow_unencrypted);
+        let running = transport::serve(listeners, Arc::new(handler), mechanisms, config.limits.transport());
+        let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
+        Ok(Self { world, running, http, https, lines, patience })
+    }
+
+    /// The bound address of the clear-text listener.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// The bound address of the TLS listener.
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.https
+    }
+
+    /// One line a listener, for the person who started the server.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// What is served.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Stops: no new connections, requests in flight end, running jobs stop at a checkpoint and go on at the next start.
+    pub async fn shutdown(self) {
+        let left = self.running.shutdown(self.patience).await;
+        if 0 < left {
+            tracing::warn!(connections = left, "connections were still at work when the server stopped");
+        }
+        self.world.engine().shutdown().await;
+    }
+}
+
+fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch> {
+    let schema = Schema::builtin();
+    let limits = &config.limits;
+    let per_principal_max = usize::try_from(limits.contexts_per_principal_max).unwrap_or(usize::MAX);
+    let settings = EndpointSettings {
+        limits: xml::Limits {
+            octets_max: limits.envelope_octets_max.saturating_mul(2),
+            depth_max: limits.depth_max,
+            elements_max: limits.elements_max,
+            attributes_max: limits.attributes_max,
+            name_octets_max: limits.name_octets_max,
+            ..xml::Limits::default()
+        },
+        envelope_octets_max: u32::try_from(limits.envelope_octets_max).unwrap_or(u32::MAX),
+        items_max: ITEMS_MAX,
+        cursors: CursorLimits {
+            per_principal_max,
+            total_max: per_principal_max.saturating_mul(16),
+            idle_ms: limits.context_timeout_ms,
+        },
+        version: format!("OS: 0.0.0 SP: 0.0 Stack: 3.0 failbackd {}", env!("CARGO_PKG_VERSION")),
+        profiles: vec![
+            "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/http/basic",
+            "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/basic",
+        ],
+        machine: host_name.to_owned(),
+    };
+    Ok(Endpoint::new(schema, Registry::new(schema)?, settings))
+}
+
+/// The most items of one page (Windows' MaxBatchItems).
+const ITEMS_MAX: u32 = 32_000;
+
+fn basic(config: &Config) -> Result<Basic, UsersError> {
+    let mut random = [0; 16];
+    let mut secret = [0; 32];
+    ids::fill(&mut random);
+    ids::fill(&mut secret);
+    let recheck = Duration::from_millis(config.limits.users_recheck_ms);
+    let users = Users::open(UserFile::in_directory(&config.data_dir), recheck, random, Instant::now())?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Basic::new(Arc::new(users), config.limits.basic(cores), &secret))
+}
+
+fn tls(config: &Config, host_name: &str) -> Result<Tls, TlsError> {
+    match config.certificate() {
+        Some((certificate, key)) => Tls::from_files(certificate, key),
+        None => Tls::self_made(&config.data_dir, host_name, time::OffsetDateTime::now_utc()),
+    }
+}

@@ -1,0 +1,131 @@
+//! The view: made from the store at open, and kept up by what is committed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::engine::OpenError;
+use super::record::{
+    ANSWER_PREFIX, AnswerRecord, FINISH_PREFIX, FinishRecord, JOB_PREFIX, VM_PREFIX, read, read_job, read_vm,
+};
+use crate::replication::{Change, JobEntry, View, Vm};
+use crate::store::{Store, Versioned};
+
+/// Records read per page.
+const PAGE: usize = 1000;
+
+/// Makes the views that everybody reads.
+///
+/// There is one master, and whoever holds its lock applies everything that waits: under load one new view serves many
+/// commits. Changes of one object come in the order of their revisions, because each is conditional on the one before
+/// and is published before the next is made; an older revision that comes late is ignored.
+pub struct Publisher {
+    master: Mutex<View>,
+    waiting: Mutex<Vec<Change>>,
+    current: ArcSwap<View>,
+    version: watch::Sender<u64>,
+}
+
+impl Publisher {
+    /// Starts with this view.
+    #[must_use]
+    pub fn new(view: View) -> Self {
+        let current = ArcSwap::from_pointee(view.clone());
+        let (version, _) = watch::channel(0);
+        Self { master: Mutex::new(view), waiting: Mutex::default(), current, version }
+    }
+
+    /// The view now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.current.load_full()
+    }
+
+    /// Applies changes; on return every new reader sees them, and those who wait are told.
+    pub fn publish(&self, changes: Vec<Change>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
+        {
+            let mut master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            if waiting.is_empty() {
+                // Another publisher took ours along, and had made its view before it let go of the master.
+                return;
+            }
+            for change in waiting {
+                master.apply(change);
+            }
+            self.current.store(Arc::new(master.clone()));
+        }
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// A receiver that is told of every new view; a slow one misses views, but never the last.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+}
+
+/// Everything that the store holds.
+pub(super) struct Contents {
+    pub(super) vms: Vec<Vm>,
+    pub(super) jobs: Vec<JobEntry>,
+    pub(super) answers: Vec<AnswerRecord>,
+    pub(super) finishes: Vec<FinishRecord>,
+}
+
+/// Reads everything. Blocks; an unreadable record is named.
+pub(super) fn load(store: &dyn Store) -> Result<Contents, OpenError> {
+    let mut contents = Contents { vms: Vec::new(), jobs: Vec::new(), answers: Vec::new(), finishes: Vec::new() };
+    for_each(store, VM_PREFIX, |key, stored| {
+        contents.vms.push(read_vm(key, stored)?);
+        Ok(())
+    })?;
+    for_each(store, JOB_PREFIX, |key, stored| {
+        contents.jobs.push(read_job(key, stored)?);
+        Ok(())
+    })?;
+    for_each(store, ANSWER_PREFIX, |key, stored| {
+        contents.answers.push(read(key, stored)?);
+        Ok(())
+    })?;
+    for_each(store, FINISH_PREFIX, |key, stored| {
+        contents.finishes.push(read(key, stored)?);
+        Ok(())
+    })?;
+    check_names(&contents.vms)?;
+    Ok(contents)
+}
+
+fn for_each(
+    store: &dyn Store,
+    prefix: &str,
+    mut each: impl FnMut(&str, &Versioned) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.list(prefix, after.as_deref(), PAGE)?;
+        let last = page.len() < PAGE;
+        for (key, stored) in &page {
+            each(key, stored)?;
+        }
+        match page.into_iter().next_back() {
+            Some((key, _)) if !last => after = Some(key),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Two virtual machines of one name would make one of them unreachable by name.
+fn check_names(vms: &[Vm]) -> Result<(), OpenError> {
+    let mut seen = BTreeMap::new();
+    for vm in vms {
+        if let Some(other) = seen.insert(vm.name.to_lowercase(), vm.id) {
+            let reason = format!("its name '{}' is also that of {other}", vm.name);
+            return Err(OpenError::Record { key: super::record::vm_key(vm.id), reason });
+        }
+    }
+    Ok(())
+}

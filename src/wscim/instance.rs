@@ -1,0 +1,202 @@
+//! CIM instances as XML (DSP0230): one element a property in alphabetical order as Windows sends them, `xsi:nil` for
+//! null, arrays by repetition, datetimes wrapped in the `cim` namespace.
+
+use std::borrow::Cow;
+
+use crate::cim::{CimDatetime, CimInstance, ClassId, Schema, Value};
+use crate::xml::Writer;
+
+use super::epr::path_to_epr;
+use super::resource::Family;
+
+const XSI: &str = " xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"";
+const COMMON: &str = " xmlns:cim=\"http://schemas.dmtf.org/wbem/wscim/1/common\"";
+
+/// What encoding needs of the schema, rendered once at start: the tags of every property, in the order of the wire.
+#[derive(Debug)]
+pub struct Codec {
+    classes: Vec<ClassTags>,
+}
+
+#[derive(Debug)]
+struct ClassTags {
+    /// Slots in alphabetical order of their property names.
+    order: Vec<u16>,
+    /// By slot.
+    tags: Vec<Tags>,
+    /// `_Type"` and the end of the start tag: what follows the class URI on an instance element.
+    start: [String; 3],
+    end: String,
+}
+
+#[derive(Debug)]
+struct Tags {
+    open: String,
+    close: String,
+    nil: String,
+}
+
+impl Tags {
+    fn new(name: &str) -> Self {
+        Self {
+            open: format!("<p:{name}>"),
+            close: format!("</p:{name}>"),
+            nil: format!("<p:{name} xsi:nil=\"true\"/>"),
+        }
+    }
+}
+
+impl Codec {
+    /// Renders the tags of every class of `schema`.
+    pub fn new(schema: &Schema) -> Self {
+        let classes = schema
+            .classes()
+            .iter()
+            .map(|class| {
+                let mut order: Vec<u16> = (0..).take(class.properties.len()).collect();
+                order.sort_by_key(|slot| class.properties.get(usize::from(*slot)).map(|p| p.name.to_ascii_lowercase()));
+                ClassTags {
+                    order,
+                    tags: class.properties.iter().map(|property| Tags::new(&property.name)).collect(),
+                    start: [
+                        format!("<p:{} xmlns:p=\"{}{}\"", class.name, Family::Wmi.base(), class.name),
+                        format!("<p:{} xmlns:p=\"{}{}\"", class.name, Family::Dmtf.base(), class.name),
+                        format!("<p:{} xmlns:p=\"{}{}\"", class.name, Family::Microsoft.base(), class.name),
+                    ]
+                    .map(|head| format!("{head}{XSI}{COMMON} xsi:type=\"p:{}_Type\">", class.name)),
+                    end: format!("</p:{}>", class.name),
+                }
+            })
+            .collect();
+        Self { classes }
+    }
+
+    fn class(&self, id: ClassId) -> Option<&ClassTags> {
+        self.classes.get(id.index())
+    }
+}
+
+/// Writes an instance as an element of its own class, whatever class was asked for.
+//= MAP-01
+pub fn write_instance(w: &mut Writer<'_>, codec: &Codec, schema: &Schema, family: Family, instance: &CimInstance) {
+    let Some(class) = codec.class(instance.class) else { return };
+    let [wmi, dmtf, microsoft] = &class.start;
+    w.raw(match family {
+        Family::Wmi => wmi,
+        Family::Dmtf => dmtf,
+        Family::Microsoft => microsoft,
+    });
+    for slot in &class.order {
+        let Some(tags) = class.tags.get(usize::from(*slot)) else { continue };
+        write_property(w, tags, instance.get(*slot), family, schema);
+    }
+    w.raw(&class.end);
+}
+
+/// Writes the columns of a query's projection: `w:XmlFragment`, no namespace on the columns, alphabetical.
+//= ENU-33
+pub fn write_projection(
+    w: &mut Writer<'_>,
+    codec: &Codec,
+    schema: &Schema,
+    family: Family,
+    instance: &CimInstance,
+    projection: &[u16],
+) {
+    let Some(class) = codec.class(instance.class) else { return };
+    let declared = schema.class(instance.class);
+    w.raw("<w:XmlFragment xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xmlns:cim=\"http://schemas.dmtf.org/wbem/wscim/1/common\">");
+    for slot in class.order.iter().filter(|slot| projection.contains(slot)) {
+        let Some(property) = declared.properties.get(usize::from(*slot)) else { continue };
+        let name = &property.name;
+        let tags =
+            Tags { open: format!("<{name}>"), close: format!("</{name}>"), nil: format!("<{name} xsi:nil=\"true\"/>") };
+        write_property(w, &tags, instance.get(*slot), family, schema);
+    }
+    w.raw("</w:XmlFragment>");
+}
+
+/// Writes one value under the name `p:name`, as properties and parameters are written.
+pub fn write_value(w: &mut Writer<'_>, name: &str, value: &Value, family: Family, schema: &Schema) {
+    write_property(w, &Tags::new(name), value, family, schema);
+}
+
+//= MAP-08, MAP-09, MAP-10
+fn write_property(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, schema: &Schema) {
+    match value {
+        Value::Null => w.raw(&tags.nil),
+        Value::Array(values) => {
+            for value in values {
+                write_single(w, tags, value, family, schema);
+            }
+        }
+        single => write_single(w, tags, single, family, schema),
+    }
+}
+
+fn write_single(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, schema: &Schema) {
+    if matches!(value, Value::Null) {
+        return w.raw(&tags.nil);
+    }
+    w.raw(&tags.open);
+    match value {
+        Value::String(text) => w.text(text),
+        Value::Datetime(datetime) => write_datetime(w, *datetime),
+        Value::Reference(path) => path_to_epr(path, family, schema).write(w),
+        // A string with the EmbeddedInstance qualifier carries CIM-XML text, as WMI sends it.
+        Value::Instance(instance) => {
+            let mut text = String::new();
+            crate::cim::write_cim_xml(instance, schema, &mut text);
+            w.text(&text);
+        }
+        simple => w.text(&value_text(simple)),
+    }
+    w.raw(&tags.close);
+}
+
+//= MAP-05, MAP-06, MAP-07
+fn write_datetime(w: &mut Writer<'_>, datetime: CimDatetime) {
+    let text = datetime.to_xs();
+    let element = if text.contains('*') {
+        "cim:CIM_DateTime"
+    } else if datetime.is_interval() {
+        "cim:Interval"
+    } else {
+        "cim:Datetime"
+    };
+    w.leaf(element, &text);
+}
+
+/// The text of a simple value as it stands in an element or a selector; empty for null, arrays and instances.
+//= MAP-02, MAP-03, MAP-04
+pub(super) fn value_text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text),
+        Value::Boolean(true) => Cow::Borrowed("true"),
+        Value::Boolean(false) => Cow::Borrowed("false"),
+        Value::Uint8(n) => Cow::Owned(n.to_string()),
+        Value::Uint16(n) => Cow::Owned(n.to_string()),
+        Value::Uint32(n) => Cow::Owned(n.to_string()),
+        Value::Uint64(n) => Cow::Owned(n.to_string()),
+        Value::Sint8(n) => Cow::Owned(n.to_string()),
+        Value::Sint16(n) => Cow::Owned(n.to_string()),
+        Value::Sint32(n) => Cow::Owned(n.to_string()),
+        Value::Sint64(n) => Cow::Owned(n.to_string()),
+        Value::Real32(n) => Cow::Owned(real(f64::from(*n), n.to_string())),
+        Value::Real64(n) => Cow::Owned(real(*n, n.to_string())),
+        Value::Char16(unit) => Cow::Owned(char::decode_utf16([*unit]).map(|c| c.unwrap_or('\u{FFFD}')).collect()),
+        Value::Datetime(datetime) => Cow::Owned(datetime.to_dsp0004()),
+        Value::Null | Value::Array(_) | Value::Instance(_) | Value::Reference(_) => Cow::Borrowed(""),
+    }
+}
+
+/// xs:float and xs:double spell the infinities and not-a-number in their own way.
+fn real(value: f64, text: String) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value.is_sign_positive() { "INF".to_owned() } else { "-INF".to_owned() }
+    } else {
+        text
+    }
+}
