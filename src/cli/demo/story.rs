@@ -207,7 +207,7 @@ fn system_reference(id: Uuid) -> Result<EndpointReference, Failure> {
 }
 
 fn refused(method: &str, name: &str, output: &Instance) -> Failure {
-    let value = output.text("ReturnValue").unwrap_or("nothing");
+    let value = output.number("ReturnValue").map_or_else(|| "nothing".to_owned(), print::return_value);
     Failure::Refused(format!("{method} of {name} answered {value}"))
 }
 
