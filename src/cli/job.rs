@@ -220,7 +220,10 @@ async fn cancel(place: &Place, id: Uuid, wait: bool) -> Outcome {
     match output.number("ReturnValue") {
         Some(0 | 4096) => {}
         Some(4097) => return Err(Failure::Refused("the job can no longer be cancelled (4097)".to_owned())),
-        other => return Err(Failure::Refused(format!("RequestStateChange answered {other:?}"))),
+        other => {
+            let value = other.map_or_else(|| "nothing".to_owned(), print::return_value);
+            return Err(Failure::Refused(format!("RequestStateChange answered {value}")));
+        }
     }
     if !wait {
         print::line("cancel requested");
