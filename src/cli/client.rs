@@ -315,7 +315,8 @@ fn item_json(item: &Item) -> serde_json::Value {
     match item {
         Item::Object(instance, None) => print::instance_json(instance),
         Item::Object(instance, Some(reference)) => {
-            serde_json::json!({ "instance": print::instance_json(instance), "reference": print::reference_json(reference) })
+            let (instance, reference) = (print::instance_json(instance), print::reference_json(reference));
+            serde_json::json!({ "instance": instance, "reference": reference })
         }
         Item::Reference(reference) => print::reference_json(reference),
     }

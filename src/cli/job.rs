@@ -122,7 +122,8 @@ fn show_list(jobs: &[Line], as_json: bool) {
         let list: serde_json::Value = jobs
             .iter()
             .map(|job| {
-                json!({ "id": job.id, "name": job.name, "state": job.state, "percent": job.percent, "status": job.status })
+                let (id, name, state) = (&job.id, &job.name, &job.state);
+                json!({ "id": id, "name": name, "state": state, "percent": job.percent, "status": job.status })
             })
             .collect();
         return print::line(&format!("{list:#}"));

@@ -105,7 +105,8 @@ impl Server {
         &self.world
     }
 
-    /// Stops: no new connections, requests in flight end, running jobs stop at a checkpoint and go on at the next start.
+    /// Stops: no new connections, requests in flight end, running jobs stop at a checkpoint and go on at the next
+    /// start.
     pub async fn shutdown(self) {
         let left = self.running.shutdown(self.patience).await;
         if 0 < left {

@@ -32,7 +32,8 @@ pub struct Arguments {
     #[arg(long, requires = "data_dir")]
     prepare: bool,
     /// How many VMs to make; all but the last are ready for a failback
-    #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "prepare", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "prepare")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     vms: u32,
     /// Make VMs without disks, which a backend that only pretends moves: for benchmarks
     #[arg(long, requires = "prepare")]
