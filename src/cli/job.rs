@@ -122,7 +122,8 @@ fn show_list(jobs: &[Line], as_json: bool) {
         let list: serde_json::Value = jobs
             .iter()
             .map(|job| {
-                json!({ "id": job.id, "name": job.name, "state": job.state, "percent": job.percent, "status": job.status })
+                let (id, name, state) = (&job.id, &job.name, &job.state);
+                json!({ "id": id, "name": name, "state": state, "percent": job.percent, "status": job.status })
             })
             .collect();
         return print::line(&format!("{list:#}"));
@@ -220,7 +221,10 @@ async fn cancel(place: &Place, id: Uuid, wait: bool) -> Outcome {
     match output.number("ReturnValue") {
         Some(0 | 4096) => {}
         Some(4097) => return Err(Failure::Refused("the job can no longer be cancelled (4097)".to_owned())),
-        other => return Err(Failure::Refused(format!("RequestStateChange answered {other:?}"))),
+        other => {
+            let value = other.map_or_else(|| "nothing".to_owned(), print::return_value);
+            return Err(Failure::Refused(format!("RequestStateChange answered {value}")));
+        }
     }
     if !wait {
         print::line("cancel requested");

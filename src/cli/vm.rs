@@ -123,7 +123,8 @@ async fn failed_over(place: &Place, wanted: &str) -> Outcome {
     world.engine().shutdown().await;
     noted?;
     print::line(&format!(
-        "{wanted} runs at the peer; RequestReplicationStateChange(2) makes home's copy the replica that a failback needs"
+        "{wanted} runs at the peer; RequestReplicationStateChange(2) makes home's copy the replica that a \
+         failback needs"
     ));
     Ok(())
 }

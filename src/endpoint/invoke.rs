@@ -171,7 +171,8 @@ impl Continuation {
         wsman::encode_response(&mut octets, &action, correlation, (call.ids)(), |w| split = w.len());
         let tail = octets.split_off(split);
         let late = fault::timed_out(
-            "the operation was not finished in the time that the client allows; it goes on, and the same request again gets its result",
+            "the operation was not finished in the time that the client allows; it goes on, and the same request again \
+             gets its result",
         );
         Self {
             head: octets,
