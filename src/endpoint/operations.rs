@@ -119,9 +119,9 @@ impl Exchange<'_> {
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
             ));
         }
-        let polymorphism = self.polymorphism(resource.target, enumerate.polymorphism)?;
+        let mode = polymorphism(resource.target, enumerate.polymorphism)?;
         let registry = &endpoint.registry;
-        let classes = match polymorphism {
+        let classes = match mode {
             PolymorphismMode::None => registry.provider(class).map(|_| class).into_iter().collect(),
             _ => registry.served(class, endpoint.schema),
         };
@@ -139,23 +139,6 @@ impl Exchange<'_> {
         self.bounded(self.encode(|w| {
             wsman::write_enumerate_response(w, context.as_deref(), Some(&page.items), page.end, idle);
         }))
-    }
-
-    /// Instances appear as what they are, or those of subclasses not at all. To show them as their base class would
-    /// need a shape that nobody asks for, and a query over all classes has no base to show.
-    //= CIM-05, CIM-06, CIM-07
-    fn polymorphism(&self, target: Target, mode: PolymorphismMode) -> Result<PolymorphismMode, Fault> {
-        let offered = match mode {
-            PolymorphismMode::IncludeSubClassProperties => true,
-            PolymorphismMode::ExcludeSubClassProperties => false,
-            PolymorphismMode::None => matches!(target, Target::Class(_)),
-        };
-        if offered {
-            return Ok(mode);
-        }
-        Err(fault::polymorphism_mode_not_supported(
-            "IncludeSubClassProperties is offered, and None for the URI of one class",
-        ))
     }
 
     fn open(&self, scan: Scan, idle: Option<Duration>) -> Result<String, Fault> {
@@ -244,6 +227,23 @@ impl Exchange<'_> {
         cursors.close(id);
         self.bounded(self.encode(wsman::write_release_response))
     }
+}
+
+/// Instances appear as what they are, or those of subclasses not at all. To show them as their base class would
+/// need a shape that nobody asks for, and a query over all classes has no base to show.
+//= CIM-05, CIM-06, CIM-07
+fn polymorphism(target: Target, mode: PolymorphismMode) -> Result<PolymorphismMode, Fault> {
+    let offered = match mode {
+        PolymorphismMode::IncludeSubClassProperties => true,
+        PolymorphismMode::ExcludeSubClassProperties => false,
+        PolymorphismMode::None => matches!(target, Target::Class(_)),
+    };
+    if offered {
+        return Ok(mode);
+    }
+    Err(fault::polymorphism_mode_not_supported(
+        "IncludeSubClassProperties is offered, and None for the URI of one class",
+    ))
 }
 
 fn elsewhere() -> Reply {

@@ -178,7 +178,7 @@ impl PageSink<'_, '_> {
     fn out_of_time(&self) -> Option<Full> {
         match self.bounds.pace {
             Pace::Brief if BRIEF_INSTANCES < self.examined => Some(Full::Moment),
-            Pace::Until(passed) if self.examined % CLOCK_INSTANCES == 0 && passed(self.bounds.timeout) => {
+            Pace::Until(passed) if self.examined.is_multiple_of(CLOCK_INSTANCES) && passed(self.bounds.timeout) => {
                 Some(Full::Time)
             }
             _ => None,

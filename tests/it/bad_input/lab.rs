@@ -34,7 +34,7 @@ pub(super) struct Lab {
 
 impl Lab {
     /// A server of its own.
-    pub(super) fn start(limits: Limits) -> Self {
+    pub(super) fn start(limits: &Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
             data_dir: directory.path().to_owned(),
@@ -44,7 +44,7 @@ impl Lab {
             allow_unencrypted: true,
             fault_backend: true,
             transfers_held: true,
-            limits: Limits { login_delay_ms: 0, login_delay_max_ms: 0, ..limits },
+            limits: Limits { login_delay_ms: 0, login_delay_max_ms: 0, ..limits.clone() },
             ..Config::default()
         };
         let users = UserFile::in_directory(&config.data_dir);
@@ -67,7 +67,7 @@ impl Lab {
         static SHARED: Mutex<Weak<Lab>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
-            let lab = Arc::new(Self::start(Limits::default()));
+            let lab = Arc::new(Self::start(&Limits::default()));
             *shared = Arc::downgrade(&lab);
             lab
         })

@@ -20,7 +20,7 @@ fn depth_is_refused_at_the_limit_and_without_a_stack() {
     let nested = around(&"<a>".repeat(10 * 1024 * 1024 / 3));
     for depth_max in [64, u16::MAX] {
         let limits = Limits { envelope_octets_max: roomy, depth_max, elements_max: u32::MAX, ..Limits::default() };
-        let lab = Lab::start(limits);
+        let lab = Lab::start(&limits);
         let began = Instant::now();
         let reply = lab.send("viewer", &nested);
         refused(&lab, "10 MB of nested elements", &reply, told("nested"));
@@ -30,8 +30,8 @@ fn depth_is_refused_at_the_limit_and_without_a_stack() {
 
 #[test]
 fn width_and_repetition_are_refused_fast() {
-    let lab = Lab::start(Limits { envelope_octets_max: 12 * 1024 * 1024, ..Limits::default() });
-    let attributes: String = (0..100).map(|at| format!(" a{at}=\"\"")).collect();
+    let lab = Lab::start(&Limits { envelope_octets_max: 12 * 1024 * 1024, ..Limits::default() });
+    let attributes = (0..100).map(|at| format!(" a{at}=\"\"")).collect::<Vec<_>>().concat();
     let names = format!("<{}/>", "x".repeat(300));
     for (what, body, words) in [
         ("elements", "<a/>".repeat(2_000_000), "elements"),
@@ -59,7 +59,7 @@ fn width_and_repetition_are_refused_fast() {
 #[test]
 fn who_trickles_is_let_go_and_keeps_nobody_waiting() {
     let limits = Limits { header_timeout_ms: 1_500, body_timeout_ms: 1_500, ..Limits::default() };
-    let lab = Lab::start(limits);
+    let lab = Lab::start(&limits);
     let mut slow: Vec<_> = (0..64).map(|_| lab.connect()).collect();
     let request = format!("{}{}", head("Content-Length: 100000\r\n"), "<");
     // Half of them stop in the headers, half in the body.
