@@ -141,14 +141,14 @@ impl Endpoint {
             Err(error) => {
                 let fault = fault::encoding_limit_character_set(error.to_string());
                 let encoding = error.answer_in();
-                return Step::Respond(answer_fault(&Correlation::default(), call, encoding, journal, &fault));
+                return Step::Respond(answer_fault(&Correlation::default(), call.ids, encoding, journal, &fault));
             }
         };
         let document = match Document::parse(&text, &self.settings.limits) {
             Ok(document) => document,
             Err(error) => {
                 let fault = fault::not_xml(&error);
-                return Step::Respond(answer_fault(&Correlation::default(), call, encoding, journal, &fault));
+                return Step::Respond(answer_fault(&Correlation::default(), call.ids, encoding, journal, &fault));
             }
         };
         let (mut correlation, request) = wsman::decode(&document);
@@ -165,45 +165,50 @@ impl Endpoint {
                 journal: journal.with(Outcome::Ok),
             }),
             Ok(Reply::Step(step)) => *step,
-            Err(fault) => Step::Respond(answer_fault(&correlation, call, encoding, journal, &fault)),
+            Err(fault) => Step::Respond(answer_fault(&correlation, call.ids, encoding, journal, &fault)),
         }
     }
 
-    /// Answers `Identify` for someone who is not authenticated; anything else is refused.
-    //= IDN-02
-    pub fn identify_anonymous(&self, ids: &dyn Fn() -> Uuid, request: &[u8], charset: Option<&str>) -> Answer {
-        let journal = Journal { operation: "Identify", ..Journal::default() };
-        let failed = |correlation: &Correlation<'_>, encoding: Encoding, fault: &Fault| {
-            let mut octets = Vec::with_capacity(1_024);
-            wsman::encode_fault(&mut octets, correlation, ids(), fault);
-            let journal = Journal { operation: "Identify", ..Journal::default() }.with(Outcome::of_fault(fault));
-            Answer { octets: encode(octets, encoding), encoding, is_fault: true, journal }
-        };
+    /// Answers `Identify` for someone who is not authenticated. `Err` when anything else is asked: that needs a user, and
+    /// the journal is what to log.
+    //= IDN-02, IDN-08
+    pub fn identify_anonymous(
+        &self,
+        ids: &dyn Fn() -> Uuid,
+        request: &[u8],
+        charset: Option<&str>,
+    ) -> Result<Answer, Journal> {
+        let mut journal = Journal { operation: "Identify", ..Journal::default() };
         let unknown = Correlation::default();
         let (text, encoding) = match decode(request, charset) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let fault = fault::encoding_limit_character_set(error.to_string());
-                return failed(&unknown, error.answer_in(), &fault);
+                return Ok(answer_fault(&unknown, ids, error.answer_in(), journal, &fault));
             }
         };
         let document = match Document::parse(&text, &self.settings.limits) {
             Ok(document) => document,
-            Err(error) => return failed(&unknown, encoding, &fault::not_xml(&error)),
+            Err(error) => return Ok(answer_fault(&unknown, ids, encoding, journal, &fault::not_xml(&error))),
         };
         let (correlation, request) = wsman::decode(&document);
+        journal.message_id = correlation.relates_to.as_deref().map(|id| clipped(id).to_owned());
         match request.map(|request| request.operation) {
             Ok(Operation::Identify(namespace)) => {
                 let mut octets = Vec::with_capacity(1_024);
                 wsman::encode_identify_response(&mut octets, namespace, true, &self.settings.version, &[]);
-                let octets = encode(octets, encoding);
-                Answer { octets, encoding, is_fault: false, journal: journal.with(Outcome::Ok) }
+                Ok(Answer {
+                    octets: encode(octets, encoding),
+                    encoding,
+                    is_fault: false,
+                    journal: journal.with(Outcome::Ok),
+                })
             }
-            Ok(_) => {
+            Ok(other) => {
                 let fault = fault::access_denied("only Identify is answered without authentication");
-                failed(&correlation, encoding, &fault)
+                Err(Journal { operation: other.name(), ..journal }.with(Outcome::of_fault(&fault)))
             }
-            Err(fault) => failed(&correlation, encoding, &fault),
+            Err(fault) => Ok(answer_fault(&correlation, ids, encoding, journal, &fault)),
         }
     }
 }
@@ -218,13 +223,13 @@ fn envelope_octets_max(settings: &EndpointSettings, asked: Option<u32>, encoding
 
 fn answer_fault(
     correlation: &Correlation<'_>,
-    call: &Call<'_>,
+    ids: &dyn Fn() -> Uuid,
     encoding: Encoding,
     journal: Journal,
     fault: &Fault,
 ) -> Answer {
     let mut octets = Vec::with_capacity(1_536);
-    wsman::encode_fault(&mut octets, correlation, (call.ids)(), fault);
+    wsman::encode_fault(&mut octets, correlation, ids(), fault);
     Answer {
         octets: encode(octets, encoding),
         encoding,

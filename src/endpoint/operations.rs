@@ -119,13 +119,14 @@ impl Exchange<'_> {
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
             ));
         }
-        let mode = polymorphism(resource.target, enumerate.polymorphism)?;
-        let registry = &endpoint.registry;
-        let classes = match mode {
-            PolymorphismMode::None => registry.provider(class).map(|_| class).into_iter().collect(),
-            _ => registry.served(class, endpoint.schema),
-        };
-        let mut scan = Scan::new(classes, query, enumerate.mode, resource.family);
+        let polymorphism = enumerate.polymorphism;
+        if resource.target == Target::All && polymorphism != PolymorphismMode::default() {
+            let text = "a query on all classes brings subclasses with all their properties and in no other mode";
+            return Err(fault::polymorphism_mode_not_supported(text)); //= CIM-07
+        }
+        let classes = (class, polymorphism);
+        let (mode, family) = (enumerate.mode, resource.family);
+        let mut scan = Scan::new(&endpoint.registry, endpoint.schema, classes, query, mode, family);
         // What is granted is told, not what was asked for.
         let idle = enumerate.expires.map(|asked| asked.min(Duration::from_millis(endpoint.settings.cursors.idle_ms)));
         if !enumerate.optimize {
@@ -227,23 +228,6 @@ impl Exchange<'_> {
         cursors.close(id);
         self.bounded(self.encode(wsman::write_release_response))
     }
-}
-
-/// Instances appear as what they are, or those of subclasses not at all. To show them as their base class would
-/// need a shape that nobody asks for, and a query over all classes has no base to show.
-//= CIM-05, CIM-06, CIM-07
-fn polymorphism(target: Target, mode: PolymorphismMode) -> Result<PolymorphismMode, Fault> {
-    let offered = match mode {
-        PolymorphismMode::IncludeSubClassProperties => true,
-        PolymorphismMode::ExcludeSubClassProperties => false,
-        PolymorphismMode::None => matches!(target, Target::Class(_)),
-    };
-    if offered {
-        return Ok(mode);
-    }
-    Err(fault::polymorphism_mode_not_supported(
-        "IncludeSubClassProperties is offered, and None for the URI of one class",
-    ))
 }
 
 fn elsewhere() -> Reply {

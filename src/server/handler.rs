@@ -1,5 +1,6 @@
 //! The transport's handler: runs the endpoint's step, carries out its commands, and writes one log event a request.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,7 +46,13 @@ impl Handler for WsmanHandler {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let started = Instant::now();
-            let answer = shared.answer(&context, &request, started).await;
+            let answer = match shared.answer(&context, &request, started).await {
+                Ok(answer) => answer,
+                Err(journal) => {
+                    log(&context, &journal, started);
+                    return transport::Answer { status: 401, body: Vec::new(), content_type: CONTENT_TYPE_UTF8 };
+                }
+            };
             log(&context, &answer.journal, started);
             transport::Answer {
                 status: if answer.is_fault { 500 } else { 200 },
@@ -57,20 +64,29 @@ impl Handler for WsmanHandler {
 }
 
 impl Shared {
-    async fn answer(self: &Arc<Self>, context: &RequestContext, request: &Bytes, started: Instant) -> Answer {
+    /// `Err` when the request needs a user and has none.
+    async fn answer(
+        self: &Arc<Self>,
+        context: &RequestContext,
+        request: &Bytes,
+        started: Instant,
+    ) -> Result<Answer, Journal> {
         let Some(principal) = &context.principal else {
-            return self.endpoint.identify_anonymous(&random_id, request, context.charset);
+            return self.endpoint.identify_anonymous(&random_id, request, context.charset.as_deref());
         };
-        let step = match self.step(principal, request, context.charset, Pace::Brief) {
-            Step::Elsewhere => self.elsewhere(Arc::clone(principal), request.clone(), context.charset, started).await,
+        let step = match self.step(principal, request, context.charset.as_deref(), Pace::Brief) {
+            Step::Elsewhere => {
+                let (principal, charset) = (Arc::clone(principal), context.charset.clone());
+                self.elsewhere(principal, request.clone(), charset, started).await
+            }
             step => step,
         };
-        match step {
+        Ok(match step {
             Step::Respond(answer) => answer,
             Step::Submit(command, continuation) => self.submit(*command, continuation).await,
             Step::Cancel(job, continuation) => self.cancel(job, continuation).await,
             Step::Elsewhere => unreachable!("only a brief call is sent elsewhere"),
-        }
+        })
     }
 
     fn step(&self, principal: &Principal, request: &[u8], charset: Option<&str>, pace: Pace<'_>) -> Step {
@@ -85,7 +101,7 @@ impl Shared {
         self: &Arc<Self>,
         principal: Arc<Principal>,
         request: Bytes,
-        charset: Option<&'static str>,
+        charset: Option<Cow<'static, str>>,
         started: Instant,
     ) -> Step {
         let shared = Arc::clone(self);
@@ -93,11 +109,13 @@ impl Shared {
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let passed = |allowed: Duration| allowed.min(shared.timeout_max) <= started.elapsed();
-            shared.step(&principal, &request, charset, Pace::Until(&passed))
+            shared.step(&principal, &request, charset.as_deref(), Pace::Until(&passed))
         });
-        match scan.await {
+        match scan.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(step) => step,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends, and this future with it.
+            Err(Err(_)) => std::future::pending().await,
         }
     }
 

@@ -21,7 +21,7 @@ fn a_media_type_may_be_missing_but_not_another() {
         let reply = lab.connect().exchange(&post("viewer", accepted, envelope.as_bytes()));
         assert_eq!(reply.status, 200, "{accepted:?}: {}", reply.text());
     }
-    for refused in ["application/json", "multipart/related;type=x", "application/soap+xml;charset=bogus"] {
+    for refused in ["application/json", "multipart/related;type=x"] {
         let mut client = lab.connect();
         let reply = client.exchange(&post("viewer", refused, envelope.as_bytes()));
         assert_eq!(reply.status, 415, "{refused}");

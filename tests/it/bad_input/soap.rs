@@ -198,10 +198,11 @@ fn octets_that_are_no_text_are_an_encoding_limit() {
     odd.pop();
     let utf16 = "application/soap+xml;charset=UTF-16";
     let limit = |words| ("s:Sender", "w:EncodingLimit", "CharacterSet", 2_150_858_828, words);
-    let cases: [(&str, Vec<u8>, &str, &'static str); 3] = [
+    let cases: [(&str, Vec<u8>, &str, &'static str); 4] = [
         ("UTF-8", broken, SOAP, "100"),
         ("a lone surrogate", lone, utf16, "200"),
         ("half a unit", odd, utf16, "UTF-16"),
+        ("an unknown charset", whole.clone().into_bytes(), "application/soap+xml;charset=bogus", "bogus"),
     ];
     for (what, octets, media_type, words) in cases {
         let reply = lab.connect().exchange(&post("viewer", media_type, &octets));
