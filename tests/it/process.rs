@@ -249,7 +249,9 @@ fn envelope(message: &str, action: &str, class: &str, selectors: &[(&str, &str)]
         set.extend([r#"<w:Selector Name=""#, name, r#"">"#, value, "</w:Selector>"]);
     }
     format!(
-        r#"<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing" xmlns:w="http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"><s:Header>
+        r#"<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"
+ xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing"
+ xmlns:w="http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"><s:Header>
 <a:To>http://127.0.0.1/wsman</a:To><a:ReplyTo><a:Address>{ANONYMOUS}</a:Address></a:ReplyTo>
 <a:MessageID>{message}</a:MessageID><a:Action>{action}</a:Action>
 <w:ResourceURI>{CLASSES}{class}</w:ResourceURI><w:SelectorSet>{set}</w:SelectorSet>
