@@ -25,7 +25,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     let Some(data_dir) = &arguments.data_dir else { return Err(Failure::Usage("--data-dir is missing".to_owned())) };
     lab::make_directory(data_dir)?;
     let data_dir = data_dir.canonicalize().map_err(|error| Failure::from_error(&error))?;
-    let config = Config { data_dir: data_dir.clone(), ..Config::default() };
+    let config = Config { data_dir: data_dir.clone(), fault_backend: arguments.diskless, ..Config::default() };
     let world = open(&config).await?;
     let made = if arguments.diskless {
         diskless(&world, arguments.vms).await?
