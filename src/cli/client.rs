@@ -164,7 +164,6 @@ struct Call {
 }
 
 async fn identify(common: &Common) -> Outcome {
-    // Who may ask is the server's to say: most tell anybody, so that there is nothing to ask the user for.
     let with_user = common.user.is_some() || std::env::var_os("WSMAN_USER").is_some();
     let mut client = common.client(with_user)?;
     let identity = client.identify().await?;
@@ -219,7 +218,7 @@ async fn invoke(common: &Common, call: &Call) -> Outcome {
         common.show(&output);
         return match output.number("ReturnValue") {
             Some(0 | 4096) | None => Ok(()),
-            Some(value) => Err(Failure::Refused(format!("{} answered {value}", call.method))),
+            Some(value) => Err(Failure::Refused(format!("{} answered {}", call.method, print::return_value(value)))),
         };
     };
     let bar = follow::Bar::new(&call.method);
@@ -255,7 +254,9 @@ impl Common {
             timeout: Duration::from_secs(self.timeout),
             ids: crate::server::random_id,
         };
-        let mut client = Client::new(self.target.clone(), &settings)?;
+        // Without a user only Identify is asked, at the place where servers tell it to anybody.
+        let target = if signed_in { self.target.clone() } else { self.target.anonymous() };
+        let mut client = Client::new(target, &settings)?;
         if self.xml {
             client.observe(print::line);
         }
@@ -314,7 +315,8 @@ fn item_json(item: &Item) -> serde_json::Value {
     match item {
         Item::Object(instance, None) => print::instance_json(instance),
         Item::Object(instance, Some(reference)) => {
-            serde_json::json!({ "instance": print::instance_json(instance), "reference": print::reference_json(reference) })
+            let (instance, reference) = (print::instance_json(instance), print::reference_json(reference));
+            serde_json::json!({ "instance": instance, "reference": reference })
         }
         Item::Reference(reference) => print::reference_json(reference),
     }

@@ -80,7 +80,8 @@ Exit codes:
 ///
 /// `failbackd demo` shows a whole failback with real disk images; `failbackd serve` serves a data directory.
 #[derive(Debug, Parser)]
-#[command(name = "failbackd", version, propagate_version = true, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(name = "failbackd", version, propagate_version = true)]
+#[command(after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -41,13 +41,15 @@ impl Place {
 
     /// The data directory for a change that only its holder can make; refused while a server is the holder.
     pub(crate) async fn take(&self) -> Result<Arc<World>, Failure> {
-        let config = self.config()?;
+        let mut config = self.config()?;
         if running(&config.data_dir).await?.is_some() {
             return Err(Failure::Failed(format!(
                 "a server runs on {} and holds its inventory; stop it, run this again, and start it",
                 config.data_dir.display()
             )));
         }
+        // A command that changes one record is not the time to take up jobs.
+        config.transfers_held = true;
         World::open(&config).await.map_err(|error| Failure::from_error(&error))
     }
 

@@ -134,6 +134,28 @@ pub(crate) fn reference_json(reference: &crate::soap::EndpointReference) -> serd
     json!({ "resource_uri": reference.resource_uri, "selectors": selectors })
 }
 
+/// A method's return value with its meaning (Msvm_ReplicationService; 4097 and 4099 of CIM_Job).
+pub(crate) fn return_value(value: u64) -> String {
+    let meaning = match value {
+        4097 => "Invalid state transition",
+        4099 => "Busy",
+        32768 => "Failed",
+        32769 => "Access denied",
+        32770 => "Not supported",
+        32771 => "Status is unknown",
+        32772 => "Timeout",
+        32773 => "Invalid parameter",
+        32774 => "System is in use",
+        32775 => "Invalid state for this operation",
+        32776 => "Incorrect data type",
+        32777 => "System is not available",
+        32778 => "Out of memory",
+        32779 => "File not found",
+        _ => return value.to_string(),
+    };
+    format!("{value} ({meaning})")
+}
+
 /// A GUID as Hyper-V spells it.
 pub(crate) fn guid(id: uuid::Uuid) -> String {
     format!("{:X}", id.hyphenated())

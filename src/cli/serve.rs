@@ -21,7 +21,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let config = &loaded.config;
         let world = World::open(config).await.map_err(|error| Failure::from_error(&error))?;
         let server = Server::start(config, world).map_err(|error| Failure::from_error(&error))?;
@@ -32,7 +32,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
         tracing::info!("stopping");
         server.shutdown().await;
         Ok(())
-    })
+    });
+    // A step that cannot be stopped (a hook that hangs in an undo) must not keep the process; its job goes on at the
+    // next start, as after a crash.
+    runtime.shutdown_background();
+    served
 }
 
 /// Waits for SIGTERM or Ctrl-C. Without signals there is nothing to wait for but the end of the process.

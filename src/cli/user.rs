@@ -44,7 +44,7 @@ pub enum UserCommand {
     },
     /// List users and their roles
     List,
-    /// Remove a user; a running server notices at once
+    /// Remove a user; a running server notices within half a second
     Remove {
         /// Name, compared without case
         name: String,

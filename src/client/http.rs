@@ -123,7 +123,7 @@ impl Connection {
                 let stream = TlsConnector::from(Arc::clone(config))
                     .connect(name, stream)
                     .await
-                    .map_err(|error| ClientError::connection(&label, &format!("TLS: {error}")))?;
+                    .map_err(|error| untrusted(&label, &error))?;
                 handshake(stream, &label).await
             }
         }
@@ -148,6 +148,16 @@ impl Connection {
         let text = if start.is_empty() { reason.to_owned() } else { format!("{reason}: {start}") };
         Err(ClientError::Http { status: head.status.as_u16(), text })
     }
+}
+
+/// A failed TLS handshake; of a certificate that nobody vouches for, with what the user can do.
+fn untrusted(label: &str, error: &std::io::Error) -> ClientError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if matches!(inner, Some(rustls::Error::InvalidCertificate(_))) {
+        let problem = format!("TLS: {error}; name its authority, or the certificate's fingerprint");
+        return ClientError::connection(label, &problem);
+    }
+    ClientError::connection(label, &format!("TLS: {error}"))
 }
 
 async fn tcp(host: &str, port: u16, label: &str) -> Result<TcpStream, ClientError> {

@@ -27,6 +27,13 @@ impl Target {
         Self { route: Route::Unix(path), path: "/wsman".to_owned() }
     }
 
+    /// Where the same server answers Identify to anybody (MS-WSMV: `/wsman-anon/identify`).
+    #[must_use]
+    pub fn anonymous(&self) -> Self {
+        let path = if self.path.trim_end_matches('/') == "/wsman" { "/wsman-anon/identify" } else { &self.path };
+        Self { route: self.route.clone(), path: path.to_owned() }
+    }
+
     /// True when the target is a socket of this machine and needs no credentials.
     pub fn is_local_socket(&self) -> bool {
         matches!(self.route, Route::Unix(_))
@@ -104,6 +111,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Target>().unwrap().address(), address, "{text}");
         }
+        let anonymous = "http://host".parse::<Target>().unwrap().anonymous();
+        assert_eq!(anonymous.address(), "http://host:5985/wsman-anon/identify");
         assert!("unix:/run/a.sock".parse::<Target>().unwrap().is_local_socket());
     }
 

@@ -198,10 +198,10 @@ impl Default for HooksConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct PlaceFlags {
     /// Configuration file, TOML [env: FAILBACKD_CONFIG]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Data directory [env: FAILBACKD_DATA_DIR] [default: /var/lib/failbackd]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 }
 

@@ -159,7 +159,8 @@ impl Continuation {
         wsman::encode_response(&mut octets, &action, correlation, (call.ids)(), |w| split = w.len());
         let tail = octets.split_off(split);
         let late = fault::timed_out(
-            "the operation was not finished in the time that the client allows; it goes on, and the same request again gets its result",
+            "the operation was not finished in the time that the client allows; it goes on, and the same request again \
+             gets its result",
         );
         Self {
             head: octets,
@@ -171,7 +172,7 @@ impl Continuation {
             family: resource.family,
             encoding,
             journal: journal.clone(),
-            timed_out: Box::new(answer_fault(correlation, call, encoding, journal.clone(), &late)),
+            timed_out: Box::new(answer_fault(correlation, call.ids, encoding, journal.clone(), &late)),
             timeout: request.operation_timeout.unwrap_or(OPERATION_TIMEOUT),
         }
     }

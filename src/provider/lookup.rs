@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::cim::{CimError, CimInstance, ObjectPath, Schema, Value};
 
 use super::msvm::parse_guid;
-use super::{Flow, Key, Provider, ReadContext, Registry, Sink};
+use super::{Flow, Found, Key, Provider, ReadContext, Registry, Sink};
 
 /// Whether an instance has the key values of a path. Strings compare without regard to case (MS-WSMV 3.1.4.1.2), GUIDs
 /// whatever their spelling.
@@ -35,9 +35,9 @@ pub(super) fn get(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) 
     let mut searched = Vec::new();
     for provider in providers {
         match provider.find(cx, path) {
-            Some(Some(instance)) if keys_match(&instance, path) => return Ok(instance),
-            Some(_) => {}
-            None => searched.push(provider),
+            Found::Instance(instance) if keys_match(&instance, path) => return Ok(instance),
+            Found::Instance(_) | Found::Nothing => {}
+            Found::Unnamed => searched.push(provider),
         }
     }
     let mut matches = Matches { path, found: Vec::new() };

@@ -1,4 +1,4 @@
-//! The table of methods that are carried out: one typed row a method, proved against the MOF when the registry is built.
+//! The table of methods that are carried out: one row a method, proved against the MOF when the registry is built.
 //! A method that the MOF declares and that has no row is answered with "declared, but not offered".
 
 use crate::cim::{Argument, CimError, CimInstance, ClassId, MethodInput, MethodResult, Schema, Value};

@@ -61,13 +61,30 @@ pub enum Flow {
     Stopped,
 }
 
+/// What a provider finds by a path's principal key.
+#[derive(Debug)]
+pub enum Found {
+    /// The instance.
+    Instance(CimInstance),
+    /// There is none with that key.
+    Nothing,
+    /// The path lacks the principal key: the instances have to be searched.
+    Unnamed,
+}
+
+impl From<Option<CimInstance>> for Found {
+    fn from(instance: Option<CimInstance>) -> Self {
+        instance.map_or(Self::Nothing, Self::Instance)
+    }
+}
+
 /// The instances of one class.
 pub trait Provider: Send + Sync + fmt::Debug {
     /// The class.
     fn class(&self) -> ClassId;
 
-    /// The instances that a path's principal key names: `None` when the path lacks that key.
-    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Option<Option<CimInstance>>;
+    /// The instance that a path's principal key names. Its other keys are compared by the caller.
+    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found;
 
     /// The instances after `after` in key order, into the sink. A provider may use the query's equalities to skip what
     /// cannot match; the sink filters the rest.

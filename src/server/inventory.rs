@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::backend::file::{FileDriver, Hook, Hooks, VmDisks};
 use crate::config::{Config, HooksConfig};
+use crate::replication::VmId;
 use crate::store::{Op, Store, StoreError, Txn, TxnError};
 
 use super::world::OpenWorldError;
@@ -30,9 +32,15 @@ pub struct InventoryRecord {
 pub(super) async fn write(store: &dyn Store, disks: &VmDisks) -> Result<(), StoreError> {
     let record = InventoryRecord { version: VERSION, disks: disks.clone() };
     let octets = serde_json::to_vec(&record).map_err(|error| StoreError::Failed { reason: error.to_string() })?;
-    let key = format!("{INVENTORY_PREFIX}{}", disks.vm);
-    let txn = Txn { when: Vec::new(), then: vec![Op::Put(key, octets)] };
-    match store.commit(txn).await {
+    commit(store, Op::Put(key(disks.vm), octets)).await
+}
+
+fn key(vm: Uuid) -> String {
+    format!("{INVENTORY_PREFIX}{vm}")
+}
+
+async fn commit(store: &dyn Store, op: Op) -> Result<(), StoreError> {
+    match store.commit(Txn { when: Vec::new(), then: vec![op] }).await {
         Ok(_) => Ok(()),
         Err(TxnError::Store(error)) => Err(error),
         Err(TxnError::Conflict { key }) => Err(StoreError::Failed { reason: format!("a conflict on '{key}'") }),
@@ -81,7 +89,13 @@ fn hooks(config: &HooksConfig) -> Hooks {
     }
 }
 
-/// Registers one more entry, durable first.
+/// Takes an entry out again.
+pub(super) async fn remove(store: &dyn Store, files: &FileDriver, vm: VmId) -> Result<(), StoreError> {
+    files.unregister(vm);
+    commit(store, Op::Delete(key(vm.0))).await
+}
+
+/// Registers one more entry and makes it durable.
 pub(super) async fn add(store: &Arc<dyn Store>, files: &FileDriver, disks: VmDisks) -> Result<(), OpenWorldError> {
     files
         .register(disks.clone())

@@ -59,18 +59,12 @@ impl Server {
         let endpoint = endpoint(config, world.host_name())?;
         let handler = WsmanHandler::new(endpoint, Arc::clone(world.engine()), config.limits.operation_timeout());
         let mut listeners = Vec::new();
-        let mut lines = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
         let http = clear.as_ref().and_then(Listener::address);
         let sealed = match config.https_address() {
             Some(address) => {
-                let tls = Arc::new(tls(config, world.host_name())?);
-                lines.push(format!(
-                    "certificate {} with SHA-256 fingerprint {}",
-                    tls.certificate_file().display(),
-                    tls.fingerprint()
-                ));
-                Some(Listener::https(address, tls)?)
+                let tls = tls(config, world.host_name())?;
+                Some(Listener::https(address, Arc::new(tls))?)
             }
             None => None,
         };
@@ -78,7 +72,7 @@ impl Server {
         listeners.extend(clear);
         listeners.extend(sealed);
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
-        lines.extend(listeners.iter().map(ToString::to_string));
+        let lines = listeners.iter().map(ToString::to_string).collect();
         let mechanisms = Mechanisms::new(vec![Arc::new(basic(config)?)], config.allow_unencrypted);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, config.limits.transport());
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
@@ -105,13 +99,13 @@ impl Server {
         &self.world
     }
 
-    /// Stops: no new connections, requests in flight end, running jobs stop at a checkpoint and go on at the next start.
+    /// Stops: no new connections, requests in flight end, running jobs stop at a checkpoint and go on at the next
+    /// start. Both at once, so that one limit holds for the whole.
     pub async fn shutdown(self) {
-        let left = self.running.shutdown(self.patience).await;
+        let (left, ()) = tokio::join!(self.running.shutdown(self.patience), self.world.engine().shutdown());
         if 0 < left {
             tracing::warn!(connections = left, "connections were still at work when the server stopped");
         }
-        self.world.engine().shutdown().await;
     }
 }
 

@@ -112,10 +112,19 @@ impl World {
 
     /// Imports a virtual machine: the inventory's entry of its disks first, if it has any, then its record.
     pub async fn import(&self, new: NewVm, disks: Option<VmDisks>) -> Result<VmId, OpenWorldError> {
-        if let Some(disks) = disks {
-            inventory::add(&self.store, &self.files, disks).await?;
+        let Some(disks) = disks else { return Ok(self.engine.import_vm(new).await?) };
+        let id = VmId(disks.vm);
+        if self.engine.view().vm(id).is_some() {
+            return Err(ImportError::Taken { key: id.to_string() }.into());
         }
-        Ok(self.engine.import_vm(new).await?)
+        inventory::add(&self.store, &self.files, disks).await?;
+        match self.engine.import_vm(new).await {
+            Ok(id) => Ok(id),
+            Err(error) => {
+                inventory::remove(&*self.store, &self.files, id).await?;
+                Err(error.into())
+            }
+        }
     }
 }
 
@@ -140,6 +149,8 @@ fn engine_settings(config: &Config) -> EngineSettings {
         time_before_removal_ms: config.time_before_removal_ms,
         link_octets_per_second: Some(config.link_octets_per_second_max).filter(|rate| 0 < *rate),
         transfers_held: config.transfers_held,
+        admission_limit_ms: config.limits.admission_timeout_ms,
+        shutdown_limit_ms: config.limits.shutdown_timeout_ms,
         ..EngineSettings::default()
     }
 }

@@ -105,7 +105,10 @@ pub fn write_projection(
 ) {
     let Some(class) = codec.class(instance.class) else { return };
     let declared = schema.class(instance.class);
-    w.raw("<w:XmlFragment xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xmlns:cim=\"http://schemas.dmtf.org/wbem/wscim/1/common\">");
+    w.raw("<w:XmlFragment");
+    w.raw(XSI);
+    w.raw(COMMON);
+    w.raw(">");
     for slot in class.order.iter().filter(|slot| projection.contains(slot)) {
         let Some(property) = declared.properties.get(usize::from(*slot)) else { continue };
         let name = &property.name;

@@ -1,4 +1,4 @@
-//! Method parameters: `X_INPUT` to typed values and typed values to `X_OUTPUT` (DSP0230 10, and what real clients send).
+//! Method parameters: `X_INPUT` to typed values, typed values to `X_OUTPUT` (DSP0230 10, and what real clients send).
 
 use std::borrow::Cow;
 

@@ -11,8 +11,8 @@ use std::borrow::Cow;
 
 /// Decode a request. The correlation is filled as far as the envelope could be read, also when the rest is refused.
 ///
-/// The order of the checks is: envelope, mandatory headers, addressing, features, resource, control headers, body. Where
-/// several things are wrong, the first is told.
+/// The order of the checks is: envelope, mandatory headers, addressing, features, resource, control headers, body.
+/// Where several things are wrong, the first is told.
 pub fn decode<'d>(document: &'d Document<'d>) -> (Correlation<'d>, Result<Request<'d>, Box<Fault>>) {
     let envelope = match Envelope::parse(document) {
         Ok(envelope) => envelope,

@@ -239,8 +239,8 @@ impl<'d> Element<'d> {
         position(self.document.text, index(self.node().start))
     }
 
-    /// Whether the element says that it has no value. The prefix in front of `nil` is often bound to something else than
-    /// the namespace of XML Schema instance (omicli), so only the local name counts.
+    /// Whether the element says that it has no value. The prefix in front of `nil` is often bound to something else
+    /// than the namespace of XML Schema instance (omicli), so only the local name counts.
     pub fn is_nil(self) -> bool {
         self.attributes().any(|a| a.local == "nil" && matches!(a.value.trim(), "true" | "1"))
     }

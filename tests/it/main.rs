@@ -7,18 +7,21 @@
     clippy::print_stderr,
     clippy::similar_names,
     clippy::string_slice,
+    clippy::as_conversions,
     reason = "a test that meets the unexpected is to stop and say where"
 )]
 
+mod answers;
 mod auth;
 mod backend;
 mod bad_input;
-mod clients;
 mod crash;
 mod jobs;
 mod mof_agreement;
+mod operator;
+mod power;
+mod process;
 mod replication;
 mod store;
-mod support;
 mod tidy;
 mod transport;

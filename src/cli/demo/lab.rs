@@ -93,7 +93,7 @@ impl LabVm {
     /// Initial replication, then some writes at home and one more cycle: the peer has two recovery points.
     pub(crate) fn protect(&self, driver: &FileDriver, now: &dyn Fn() -> Timestamp) -> Result<(), Failure> {
         self.replicate(driver, now)?;
-        self.write(&self.home)?;
+        self.write(&self.home, 1)?;
         self.replicate(driver, now)
     }
 
@@ -104,31 +104,33 @@ impl LabVm {
 
     /// What happens at the peer after a failover: the guest writes, a recovery point is taken, the guest writes on.
     pub(crate) fn run_at_peer(&mut self, driver: &FileDriver, now: &dyn Fn() -> Timestamp) -> Result<(), Failure> {
-        self.write(&self.peer)?;
+        self.write(&self.peer, 2)?;
         // Between two runs of the guest, so that the hash of the image is that of the point.
         let (hash, _) = image::fingerprint(&self.peer).map_err(|error| failed(&self.peer, &error))?;
         let point = driver
             .take_point(VmId(self.id), new_point(now), &Unattended)
             .map_err(|error| Failure::Failed(format!("{}: {error}; {}", self.name, error.action)))?;
         self.point = Some(SavedPoint { id: point.id.0, hash });
-        self.write(&self.peer)?;
+        self.write(&self.peer, 3)?;
         self.ready = true;
         Ok(())
     }
 
     /// A guest that runs at the peer until it is dropped or the peer is stopped.
     pub(crate) fn guest_at_peer(&self, blocks_per_second: u32) -> Result<LabGuest, Failure> {
-        LabGuest::spawn(&self.peer, self.guest(blocks_per_second)).map_err(|error| failed(&self.peer, &error))
+        LabGuest::spawn(&self.peer, self.guest(4, blocks_per_second)).map_err(|error| failed(&self.peer, &error))
     }
 
-    fn guest(&self, blocks_per_second: u32) -> GuestSettings {
-        GuestSettings { range: 0..self.size.disk_octets, blocks_per_second, seed: self.seed }
+    fn guest(&self, chapter: u64, blocks_per_second: u32) -> GuestSettings {
+        // Neighbouring seeds would start a simple generator alike, so they are spread over all bits.
+        let seed = self.seed ^ chapter.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        GuestSettings { range: 0..self.size.disk_octets, blocks_per_second, seed }
     }
 
-    /// Lets a guest write a while, and ends it.
-    fn write(&self, image: &Path) -> Result<(), Failure> {
+    /// Lets a guest write a while, and ends it. Each chapter of the history writes something else.
+    fn write(&self, image: &Path, chapter: u64) -> Result<(), Failure> {
         let told = |error: io::Error| failed(image, &error);
-        let guest = LabGuest::spawn(image, self.guest(HASTE_BLOCKS_PER_SECOND)).map_err(told)?;
+        let guest = LabGuest::spawn(image, self.guest(chapter, HASTE_BLOCKS_PER_SECOND)).map_err(told)?;
         let started = Instant::now();
         while guest.blocks_written() < self.size.written_octets.div_ceil(GUEST_BLOCK_OCTETS) {
             if started.elapsed() > GUEST_PATIENCE {

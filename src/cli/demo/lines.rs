@@ -38,7 +38,8 @@ fn own(access: &Access<'_>) -> String {
     format!(
         "export WSMAN_USER={user} WSMAN_PASSWORD={password}\n\
          failbackd client enumerate http://{authority}/wsman Msvm_ConcreteJob\n\
-         failbackd client invoke http://{authority}/wsman 'Msvm_ReplicationService?CreationClassName=Msvm_ReplicationService' \
+         failbackd client invoke http://{authority}/wsman \
+         'Msvm_ReplicationService?CreationClassName=Msvm_ReplicationService' \
          InitiateFailback ComputerSystem={vm} --wait"
     )
 }
@@ -80,7 +81,8 @@ fn wsman(access: &Access<'_>) -> String {
     let login = format!("-h {host} -P {port} -u {user} -p {password} -y basic");
     format!(
         "wsman enumerate {NAMESPACE}/Msvm_ConcreteJob {login} -m 100\n\
-         wsman invoke -a InitiateFailback '{NAMESPACE}/Msvm_ReplicationService?CreationClassName=Msvm_ReplicationService' \
+         wsman invoke -a InitiateFailback \
+         '{NAMESPACE}/Msvm_ReplicationService?CreationClassName=Msvm_ReplicationService' \
          {login} -k ComputerSystem={vm}"
     )
 }
@@ -91,7 +93,8 @@ fn winrm(access: &Access<'_>) -> String {
     format!(
         "winrm set winrm/config/client @{{AllowUnencrypted=\"true\"}}\n\
          winrm enumerate wmi/root/virtualization/v2/Msvm_ConcreteJob {login}\n\
-         winrm invoke InitiateFailback wmi/root/virtualization/v2/Msvm_ReplicationService?CreationClassName=Msvm_ReplicationService \
+         winrm invoke InitiateFailback \
+         wmi/root/virtualization/v2/Msvm_ReplicationService?CreationClassName=Msvm_ReplicationService \
          @{{ComputerSystem=\"{vm}\"}} {login}"
     )
 }

@@ -32,7 +32,8 @@ pub struct Arguments {
     #[arg(long, requires = "data_dir")]
     prepare: bool,
     /// How many VMs to make; all but the last are ready for a failback
-    #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "prepare", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "prepare")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     vms: u32,
     /// Make VMs without disks, which a backend that only pretends moves: for benchmarks
     #[arg(long, requires = "prepare")]
@@ -70,4 +71,60 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
     if arguments.prepare { runtime.block_on(prepare::run(arguments)) } else { runtime.block_on(show::run(arguments)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn demo(line: &[&str]) -> Outcome {
+        run(&Line::try_parse_from([&["demo"], line].concat()).unwrap().arguments)
+    }
+
+    #[test]
+    fn the_demonstration_holds() {
+        demo(&["--once", "--size", "8", "--data", "2"]).unwrap();
+    }
+
+    #[test]
+    fn a_lab_is_prepared_in_an_empty_directory_and_never_over_another() {
+        let scratch = tempfile::tempdir().unwrap();
+        let data_dir = scratch.path().to_str().unwrap();
+        let line = ["--data-dir", data_dir, "--prepare", "--vms", "2", "--size", "1", "--json"];
+        demo(&line).unwrap();
+        let Err(Failure::Failed(problem)) = demo(&line) else { panic!("made twice") };
+        assert!(problem.contains("not empty"), "{problem}");
+        let config = crate::config::Config { data_dir: scratch.path().to_owned(), ..Default::default() };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let view = runtime.block_on(crate::server::read_view(&config)).unwrap();
+        let ready: Vec<(String, u16)> = view
+            .vms_after(None)
+            .map(|vm| (vm.name.clone(), vm.mode.0))
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        assert_eq!(ready, [("db01".to_owned(), 1), ("web01".to_owned(), 2)]);
+        assert_eq!(view.points_len(), 0, "the store has no points; the backend tells them");
+    }
+
+    #[test]
+    fn vms_without_disks_cost_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let data_dir = scratch.path().to_str().unwrap();
+        demo(&["--data-dir", data_dir, "--prepare", "--vms", "300", "--diskless"]).unwrap();
+    }
+
+    #[test]
+    fn what_makes_no_sense_together_is_refused() {
+        for line in [&["--vms", "3"][..], &["--prepare"], &["--once", "--prepare", "--data-dir", "x"], &["--json"]] {
+            assert!(Line::try_parse_from([&["demo"], line].concat()).is_err(), "{line:?}");
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     };
     world.engine().shutdown().await;
     let password = add_user(&data_dir)?;
-    tell(&data_dir, &password, &made, arguments.json);
+    tell(&data_dir, &password, &made, arguments);
     Ok(())
 }
 
@@ -165,8 +165,8 @@ fn password() -> Result<String, Failure> {
     Ok(password)
 }
 
-fn tell(data_dir: &Path, password: &str, made: &[Made], as_json: bool) {
-    if as_json {
+fn tell(data_dir: &Path, password: &str, made: &[Made], arguments: &Arguments) {
+    if arguments.json {
         let vms: Vec<_> = made.iter().map(|vm| json!({ "name": vm.name, "id": vm.id, "ready": vm.ready })).collect();
         let all = json!({ "data_dir": data_dir, "user": USER, "password": password, "vms": vms });
         return print::line(&all.to_string());
@@ -185,7 +185,8 @@ fn tell(data_dir: &Path, password: &str, made: &[Made], as_json: bool) {
         .collect();
     print::line(&print::table(&["VM", "GUID", "State"], &rows));
     print::line(&format!("user {USER}, password {password} (shown only now)"));
-    print::line(&format!("serve it: failbackd serve --data-dir {} --allow-unencrypted", data_dir.display()));
+    let loads = if arguments.diskless { "FAILBACKD_FAULT_BACKEND=true " } else { "" };
+    print::line(&format!("serve it: {loads}failbackd serve --data-dir {} --allow-unencrypted", data_dir.display()));
 }
 
 #[cfg(test)]

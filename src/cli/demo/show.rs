@@ -130,6 +130,10 @@ async fn tell(arguments: &Arguments, server: &Server, vms: &[LabVm], password: &
     let access = lines::Access { authority: &authority, user: prepare::USER, password, vm };
     print::line(&format!("\nuser {}, password {password} (shown only now)\n", prepare::USER));
     print::line(lines::all(&access).trim_end());
+    print::line(
+        "\nThe VMs are home again, so InitiateFailback is refused now (32775).\n\
+         `failbackd demo --data-dir DIR --prepare` makes a lab for `failbackd serve` in which it starts a job.",
+    );
     print::line("\nserving; Ctrl-C ends it");
     serve::stopped().await;
     Ok(())

@@ -56,6 +56,7 @@ impl Story<'_> {
                 ["ElementName", "Name", "EnabledState", "ReplicationMode", "ReplicationState"].map(column).to_vec(),
             );
         }
+        rows.sort();
         print::line("Enumerate Msvm_ComputerSystem:");
         print::line(&print::table(
             &["ElementName", "Name", "EnabledState", "ReplicationMode", "ReplicationState"],
@@ -206,7 +207,7 @@ fn system_reference(id: Uuid) -> Result<EndpointReference, Failure> {
 }
 
 fn refused(method: &str, name: &str, output: &Instance) -> Failure {
-    let value = output.text("ReturnValue").unwrap_or("nothing");
+    let value = output.number("ReturnValue").map_or_else(|| "nothing".to_owned(), print::return_value);
     Failure::Refused(format!("{method} of {name} answered {value}"))
 }
 

@@ -3,7 +3,7 @@
 use crate::cim::{CimError, CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
 use crate::job::Timestamp;
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
+use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{EnabledState, Vm, VmId};
 
 use super::{Wanted, datetime, guid, owned, parse_guid};
@@ -119,13 +119,13 @@ impl Provider for ComputerSystems {
         self.slots.class
     }
 
-    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Option<Option<CimInstance>> {
-        let name = text_of(path, self.slots.name)?;
+    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
+        let Some(name) = text_of(path, self.slots.name) else { return Found::Unnamed };
         if name.eq_ignore_ascii_case(cx.view.host_name()) {
-            return Some(Some(self.host(cx)));
+            return Found::Instance(self.host(cx));
         }
         let vm = parse_guid(name).and_then(|id| cx.view.vm(VmId(id)));
-        Some(vm.map(|vm| self.vm(cx, vm)))
+        vm.map(|vm| self.vm(cx, vm)).into()
     }
 
     fn enumerate(

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::cim::{CimDatetime, CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value, write_cim_xml};
 use crate::job::{Job, JobError, JobId, JobState, Timestamp};
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
+use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::JobEntry;
 
 use super::{datetime, demanded, guid, owned, parse_guid, single_key};
@@ -148,9 +148,9 @@ impl Provider for ConcreteJobs {
         self.slots.class
     }
 
-    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Option<Option<CimInstance>> {
-        let instance_id = text_of(path, self.slots.instance_id)?;
-        Some(parse_job(instance_id).and_then(|id| cx.view.job(id)).map(|entry| self.instance(cx, entry)))
+    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
+        let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
+        parse_job(instance_id).and_then(|id| cx.view.job(id)).map(|entry| self.instance(cx, entry)).into()
     }
 
     fn enumerate(

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
+use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{PointId, RecoveryPoint, Site, VmId};
 
 use super::{datetime, demanded, guid, owned, parse_guid};
@@ -70,9 +70,9 @@ impl Provider for RecoveryPoints {
         self.slots.class
     }
 
-    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Option<Option<CimInstance>> {
-        let instance_id = text_of(path, self.slots.instance_id)?;
-        Some(parse_point(instance_id).and_then(|id| cx.view.point(id)).map(|point| self.instance(cx, point)))
+    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
+        let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
+        parse_point(instance_id).and_then(|id| cx.view.point(id)).map(|point| self.instance(cx, point)).into()
     }
 
     fn enumerate(

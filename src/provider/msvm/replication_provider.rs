@@ -2,7 +2,7 @@
 
 use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink};
+use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
 use crate::replication::BackendInfo;
 
 use super::owned;
@@ -48,8 +48,8 @@ impl Provider for ReplicationProviders {
     }
 
     /// Backends are few, so that a search finds them by any key.
-    fn find(&self, _: &ReadContext<'_>, _: &ObjectPath) -> Option<Option<CimInstance>> {
-        None
+    fn find(&self, _: &ReadContext<'_>, _: &ObjectPath) -> Found {
+        Found::Unnamed
     }
 
     fn enumerate(

@@ -2,7 +2,7 @@
 
 use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink};
+use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
 
 use super::owned;
 
@@ -62,8 +62,8 @@ impl Provider for ReplicationService {
     }
 
     /// A singleton: whatever keys are given, there is one to compare them with.
-    fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Option<Option<CimInstance>> {
-        Some(Some(self.instance(cx)))
+    fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {
+        Found::Instance(self.instance(cx))
     }
 
     fn enumerate(

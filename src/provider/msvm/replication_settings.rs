@@ -3,7 +3,7 @@
 
 use crate::cim::{CimDatetime, CimInstance, ClassId, EmbeddedInstance, ObjectPath, Query, Resolved, Schema, Value};
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
+use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{ReplicationSettings, SettingError, Vm, VmId};
 
 use super::{Wanted, datetime, guid, owned, parse_guid};
@@ -210,9 +210,9 @@ impl Provider for ReplicationSettingData {
         self.slots.class
     }
 
-    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Option<Option<CimInstance>> {
-        let instance_id = text_of(path, self.slots.instance_id)?;
-        Some(subject(instance_id).and_then(|id| cx.view.vm(id)).map(|vm| self.instance(cx, vm)))
+    fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
+        let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
+        subject(instance_id).and_then(|id| cx.view.vm(id)).map(|vm| self.instance(cx, vm)).into()
     }
 
     fn enumerate(

@@ -2,7 +2,7 @@
 
 use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema};
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink};
+use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
 
 slots! {
     Slots of "Msvm_ReplicationServiceSettingData" {
@@ -42,8 +42,8 @@ impl Provider for ServiceSettings {
         self.slots.class
     }
 
-    fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Option<Option<CimInstance>> {
-        Some(Some(self.instance(cx)))
+    fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {
+        Found::Instance(self.instance(cx))
     }
 
     fn enumerate(

@@ -139,6 +139,8 @@ fn a_group_yields_its_leaves() {
 fn rules_about_files_are_caught() {
     let long = format!("//! x\n{}\n", "é".repeat(121));
     assert_eq!(rules::size_errors(&SourceFile::new("src/a.rs", &long)).len(), 1);
+    let quoted = format!("//! x\n#[cfg(test)]\nmod tests {{ fn a() {{}}\n{}\n}}", "é".repeat(121));
+    assert_eq!(rules::size_errors(&SourceFile::new("src/a.rs", &quoted)), [""; 0]);
     let tall = "//! x\n".repeat(801);
     assert_eq!(rules::size_errors(&SourceFile::new("src/a.rs", &tall)).len(), 1);
     assert_eq!(rules::size_errors(&SourceFile::new("src/a.rs", &"//! x\n".repeat(800))), [""; 0]);
