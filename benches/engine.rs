@@ -88,9 +88,11 @@ fn measure(options: &Options) -> Result<(), Failure> {
         wire("every 4th grain differs", &disk, &mut random, GRAIN_OCTETS, 4)?,
         wire("every 1000th grain differs", &disk, &mut random, GRAIN_OCTETS, 1000)?,
     ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut commits = Vec::new();
     for in_flight in [1, 64, 256] {
-        commits.push(store::commits(Path::new(env!("CARGO_TARGET_TMPDIR")), in_flight, length)?);
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        commits.push(runtime.block_on(store::run_in(place, in_flight, length))?);
     }
     if options.json {
         println!("{}", as_json(options.seed, &rates, &wires, &commits));

@@ -10,6 +10,8 @@
 mod bare;
 #[path = "load/client.rs"]
 mod client;
+#[path = "load/figures.rs"]
+mod figures;
 #[path = "load/lab.rs"]
 mod lab;
 #[path = "load/process.rs"]
@@ -18,6 +20,10 @@ mod process;
 mod report;
 #[path = "load/requests.rs"]
 mod requests;
+#[path = "engine/store.rs"]
+mod store;
+#[path = "load/tls.rs"]
+mod tls;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,6 +31,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use client::{Load, Target};
+use figures::{Bound, Figure};
 use lab::{Lab, Server};
 use report::{Cell, Report, Sample};
 use requests::Exchange;
@@ -44,8 +51,8 @@ struct Options {
     /// One short run, to see that nothing fails.
     #[arg(long)]
     short: bool,
-    /// Numbers of connections.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256, 1024])]
+    /// Numbers of connections; 1, 16, 64, 256 and 1,024 by default, the last three with --short.
+    #[arg(long, value_delimiter = ',')]
     connections: Vec<usize>,
     /// Print JSON in place of the table.
     #[arg(long)]
@@ -63,6 +70,9 @@ fn main() -> ExitCode {
     if options.short {
         options.runs = 1;
         options.measure_ms = options.measure_ms.min(250);
+    }
+    if options.connections.is_empty() {
+        options.connections = if options.short { vec![64, 256, 1024] } else { vec![1, 16, 64, 256, 1024] };
     }
     let outcome = match options.bare {
         Some(port) => bare::serve(port).map(|()| Vec::new()),
@@ -88,48 +98,31 @@ fn measure(options: &Options) -> Result<Vec<String>, Failure> {
     let lab = Lab::prepare(options.runs)?;
     let mut report = Report::default();
     runtime.block_on(async {
-        report.start_ms = start_times(&lab, if options.short { 1 } else { 5 }).await?;
-        report.memory = memory(&lab).await?;
-        loads(&lab, options, &mut report).await
+        loads(&lab, options, &mut report).await?;
+        let (starts, vms, points) = if options.short { (1, 500, 2_000) } else { (5, 20_000, 100_000) };
+        report.figures.push(Figure {
+            name: "from the start of a small clean store to the first answer, ms",
+            value: report::median(start_times(starts).await?),
+            target: Some(Bound::AtMost(50.0)),
+        });
+        report.figures.extend(figures::memory(&lab, 1000).await?);
+        report.figures.extend(figures::enumeration(&lab, points).await?);
+        report.figures.extend(figures::durable(vms).await?);
+        Ok::<_, Failure>(())
     })?;
     println!("{}", if options.json { report.json() } else { report.markdown() });
     Ok(report.errors)
 }
 
 /// From starting the process to the first answer, in milliseconds.
-async fn start_times(lab: &Lab, count: usize) -> Result<Vec<f64>, Failure> {
+async fn start_times(count: usize) -> Result<Vec<f64>, Failure> {
+    let lab = Lab::diskless(3)?;
     let mut times = Vec::new();
     for _ in 0..count {
-        let server = lab.serve().await?;
+        let server = lab.serve_diskless().await?;
         times.push(server.started_in.as_secs_f64() * 1000.0);
     }
     Ok(times)
-}
-
-/// Resident memory of a fresh server, and what an idle connection that was used once adds to it.
-async fn memory(lab: &Lab) -> Result<Vec<report::Memory>, Failure> {
-    const CONNECTIONS: u32 = 1000;
-    let mut found = Vec::new();
-    for name in [report::OURS, report::BARE] {
-        let server = if name == report::OURS { lab.serve().await? } else { lab.serve_bare().await? };
-        let exchange = Exchange::identify();
-        let target = target(&server, name, &exchange, 300);
-        let idle = process::resident_octets(server.pid())?;
-        let mut connections = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let mut connection = client::Connection::open(&target).await?;
-            connection.exchange().await?;
-            connections.push(connection);
-        }
-        let held = process::resident_octets(server.pid())?;
-        drop(connections);
-        found.push(report::Memory {
-            server: name,
-            idle_octets: idle,
-            connection_octets: held.saturating_sub(idle) / u64::from(CONNECTIONS),
-        });
-    }
-    Ok(found)
 }
 
 async fn loads(lab: &Lab, options: &Options, report: &mut Report) -> Result<(), Failure> {
@@ -222,5 +215,5 @@ async fn first_answer(ours: &Server, exchange: &Exchange) -> Result<usize, Failu
 
 fn target(server: &Server, name: &str, exchange: &Exchange, size: usize) -> Target {
     let path = if name == report::BARE { format!("/{size}") } else { "/wsman".to_owned() };
-    Target::new(server.address, &path, &lab::authorization(), &exchange.body)
+    Target::new(server.address, &path, &lab::authorization(), &exchange.body).sealed(server.sealed)
 }

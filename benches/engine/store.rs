@@ -23,11 +23,10 @@ pub(crate) struct Commits {
 }
 
 /// Commits to a fresh store in `directory`, which should be on a real disk, with `in_flight` at a time.
-pub(crate) fn commits(directory: &Path, in_flight: usize, length: Duration) -> Result<Commits, Failure> {
+pub(crate) async fn run_in(directory: &Path, in_flight: usize, length: Duration) -> Result<Commits, Failure> {
     let directory = tempfile::Builder::new().prefix("store-").tempdir_in(directory)?;
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&directory.path().join("store.redb"))?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(store, in_flight, length))
+    run(store, in_flight, length).await
 }
 
 async fn run(store: Arc<dyn Store>, in_flight: usize, length: Duration) -> Result<Commits, Failure> {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::requests::{MESSAGE_DIGITS, MESSAGE_SLOT};
-use crate::{Failure, process};
+use crate::{Failure, process, tls};
 
 /// How long the slowest connection may take to end after the measurement.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +36,7 @@ pub(crate) struct Target {
     request: Vec<u8>,
     /// Where the changing digits of the message id stand in `request`; none in a body without one.
     message_at: Option<usize>,
+    sealed: bool,
 }
 
 impl Target {
@@ -44,13 +46,22 @@ impl Target {
              Content-Type: application/soap+xml;charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        Target { address, message_at: request.find(MESSAGE_SLOT), request: request.into_bytes() }
+        Target { address, message_at: request.find(MESSAGE_SLOT), request: request.into_bytes(), sealed: false }
+    }
+
+    /// The same request over TLS, or not.
+    pub(crate) fn sealed(self, sealed: bool) -> Target {
+        Target { sealed, ..self }
     }
 }
 
+/// What a connection runs over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// One connection with its buffers.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     request: Vec<u8>,
     message_at: Option<usize>,
     received: Vec<u8>,
@@ -60,8 +71,20 @@ impl Connection {
     pub(crate) async fn open(target: &Target) -> Result<Connection, Failure> {
         let stream = TcpStream::connect(target.address).await.map_err(|error| format!("connect: {error}"))?;
         stream.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = if target.sealed {
+            let name = ServerName::IpAddress(target.address.ip().into());
+            Box::new(tls::connector()?.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?)
+        } else {
+            Box::new(stream)
+        };
         let received = Vec::with_capacity(16 << 10);
         Ok(Connection { stream, request: target.request.clone(), message_at: target.message_at, received })
+    }
+
+    /// From now on the request is that of `target`, which is on the same server.
+    pub(crate) fn point_at(&mut self, target: &Target) {
+        self.request.clone_from(&target.request);
+        self.message_at = target.message_at;
     }
 
     /// Sends the request once more and answers the body.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::client::Outcome;
+use crate::figures::{Figure, verdict};
 
 /// The names of the two servers.
 pub(crate) const OURS: &str = "failbackd";
@@ -63,18 +64,10 @@ impl From<Outcome> for Sample {
     }
 }
 
-/// Memory of one server.
-pub(crate) struct Memory {
-    pub(crate) server: &'static str,
-    pub(crate) idle_octets: u64,
-    pub(crate) connection_octets: u64,
-}
-
 /// Everything of one bench.
 #[derive(Default)]
 pub(crate) struct Report {
-    pub(crate) start_ms: Vec<f64>,
-    pub(crate) memory: Vec<Memory>,
+    pub(crate) figures: Vec<Figure>,
     pub(crate) errors: Vec<String>,
     cells: Vec<(Cell, Vec<(Sample, Sample)>)>,
 }
@@ -140,21 +133,15 @@ impl Report {
                 format_args!("{:.1} / {:.1}", ours.cpu_us, bare.cpu_us),
             );
         }
-        let _ = writeln!(out, "\n| memory | resident when idle, KiB | an idle connection, KiB |\n|---|--:|--:|");
-        for memory in &self.memory {
-            let _ = writeln!(
-                out,
-                "| {} | {} | {:.1} |",
-                memory.server,
-                memory.idle_octets / 1024,
-                f64::from(u32::try_from(memory.connection_octets).unwrap_or(u32::MAX)) / 1024.0
-            );
-        }
-        let _ = writeln!(out, "\nStart to the first answer: {:.1} ms.", median(self.start_ms.clone()));
+        let _ = writeln!(out, "\n| at 64 connections | measured | target | |\n|---|--:|---|---|");
         for target in targets(&summaries) {
             let _ = writeln!(out, "{target}");
         }
-        let _ = write!(out, "Errors: {}.", self.errors.len());
+        let _ = writeln!(out, "\n| besides | measured | target | |\n|---|--:|---|---|");
+        for figure in &self.figures {
+            let _ = writeln!(out, "{}", figure.row());
+        }
+        let _ = write!(out, "\nErrors: {}.", self.errors.len());
         out
     }
 
@@ -176,18 +163,9 @@ impl Report {
                 })
             })
             .collect();
-        let memory: Vec<_> = self
-            .memory
-            .iter()
-            .map(|memory| {
-                json!({
-                    "server": memory.server, "idle_octets": memory.idle_octets,
-                    "connection_octets": memory.connection_octets,
-                })
-            })
-            .collect();
-        let start_ms = median(self.start_ms.clone());
-        json!({ "cells": cells, "memory": memory, "start_ms": start_ms, "errors": self.errors }).to_string()
+        let figures: Vec<_> =
+            self.figures.iter().map(|figure| json!({ "name": figure.name, "value": figure.value })).collect();
+        json!({ "cells": cells, "figures": figures, "errors": self.errors }).to_string()
     }
 }
 
@@ -196,18 +174,18 @@ fn targets(summaries: &[Summary]) -> Vec<String> {
     for (operation, number, bound) in TARGETS {
         let measured = summaries.iter().find(|s| s.cell.operation == *operation && s.cell.connections == 64);
         let Some(summary) = measured else { continue };
-        let (name, value, met) = match number {
-            Number::CpuRatio => ("server CPU over bare, at most", summary.cpu_ratio, summary.cpu_ratio <= *bound),
-            Number::RateRatio => ("requests/s over bare, at least", summary.rate_ratio, summary.rate_ratio >= *bound),
-            Number::P99Ms => ("p99 in ms, at most", summary.ours.p99_ms, summary.ours.p99_ms <= *bound),
+        let (name, value, side, met) = match number {
+            Number::CpuRatio => ("server CPU over bare", summary.cpu_ratio, "at most", summary.cpu_ratio <= *bound),
+            Number::RateRatio => ("requests/s over bare", summary.rate_ratio, "at least", summary.rate_ratio >= *bound),
+            Number::P99Ms => ("p99 in ms", summary.ours.p99_ms, "at most", summary.ours.p99_ms <= *bound),
         };
-        let verdict = if met { "met" } else { "missed" };
-        lines.push(format!("Target at 64 connections: {operation}, {name} {bound}: {value:.2}, {verdict}."));
+        let verdict = verdict(met);
+        lines.push(format!("| {operation}, {name} | {value:.2} | {side} {bound} | {verdict} |"));
     }
     lines
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -41,15 +41,42 @@ impl Exchange {
     }
 
     pub(crate) fn query_job(job: &str) -> Exchange {
-        let filter =
-            format!("<w:Filter Dialect=\"{WQL}\">select * from Msvm_ConcreteJob where InstanceID = '{job}'</w:Filter>");
-        let body = envelope(ENUMERATE, &format!("{NAMESPACE}/*"), None, &enumerate(&filter));
-        Exchange { name: "WQL poll of a job", body, wanted: "JobState>", wanted_count: 2 }
+        let query = format!("select * from Msvm_ConcreteJob where InstanceID = '{job}'");
+        Exchange { wanted: "JobState>", wanted_count: 2, ..Exchange::query("WQL poll of a job", &query, INSTANCES) }
+    }
+
+    /// The first `items` of what a query finds.
+    pub(crate) fn query(name: &'static str, query: &str, items: usize) -> Exchange {
+        let query = query.replace('<', "&lt;");
+        let filter = format!("<w:Filter Dialect=\"{WQL}\">{query}</w:Filter>");
+        let body = envelope(ENUMERATE, &format!("{NAMESPACE}/*"), None, &enumerate(&filter, items));
+        Exchange { name, body, wanted: "EnumerateResponse>", wanted_count: 2 }
+    }
+
+    /// The beginning of an enumeration that is read by Pulls.
+    pub(crate) fn enumerate(class: &str) -> Exchange {
+        let body = envelope(
+            ENUMERATE,
+            &format!("{NAMESPACE}/{class}"),
+            None,
+            &format!("<n:Enumerate xmlns:n=\"{ENUMERATION}\"/>"),
+        );
+        Exchange { name: "Enumerate", body, wanted: "EnumerationContext>", wanted_count: 2 }
+    }
+
+    /// The next page of one.
+    pub(crate) fn pull(class: &str, context: &str, items: usize) -> Exchange {
+        let pull = format!(
+            "<n:Pull xmlns:n=\"{ENUMERATION}\"><n:EnumerationContext>{context}</n:EnumerationContext>\
+             <n:MaxElements>{items}</n:MaxElements></n:Pull>"
+        );
+        let body = envelope(&format!("{ENUMERATION}/Pull"), &format!("{NAMESPACE}/{class}"), None, &pull);
+        Exchange { name: "Pull", body, wanted: "PullResponse>", wanted_count: 2 }
     }
 
     pub(crate) fn enumerate_systems() -> Exchange {
         let resource = format!("{NAMESPACE}/Msvm_ComputerSystem");
-        let body = envelope(ENUMERATE, &resource, None, &enumerate(""));
+        let body = envelope(ENUMERATE, &resource, None, &enumerate("", INSTANCES));
         Exchange { name: "Enumerate of 100", body, wanted: "Msvm_ComputerSystem>", wanted_count: INSTANCES }
     }
 
@@ -81,9 +108,9 @@ impl Exchange {
     }
 }
 
-fn enumerate(filter: &str) -> String {
+fn enumerate(filter: &str, items: usize) -> String {
     format!(
-        "<n:Enumerate xmlns:n=\"{ENUMERATION}\"><w:OptimizeEnumeration/><w:MaxElements>{INSTANCES}</w:MaxElements>\
+        "<n:Enumerate xmlns:n=\"{ENUMERATION}\"><w:OptimizeEnumeration/><w:MaxElements>{items}</w:MaxElements>\
          {filter}</n:Enumerate>"
     )
 }

@@ -96,61 +96,104 @@ impl CimDatetime {
 
     /// The 25 character form of DSP0004.
     pub fn to_dsp0004(self) -> String {
-        let (digits, known, suffix) = match self {
+        let mut out = String::with_capacity(25);
+        let known = match self {
             CimDatetime::Interval { micros, digits } => {
                 let (days, hour, minute, second, fraction) = split_interval(micros);
-                let days = days.min(99_999_999);
-                (format!("{days:08}{hour:02}{minute:02}{second:02}{fraction:06}"), digits, ":000".to_owned())
+                push_number(&mut out, days.min(99_999_999), 8);
+                for field in [hour, minute, second] {
+                    push_number(&mut out, field, 2);
+                }
+                out.push('.');
+                push_number(&mut out, fraction, 6);
+                out.push_str(":000");
+                digits
             }
             CimDatetime::Timestamp { micros, utc_offset_minutes, digits } => {
                 let local = Civil::new(micros, utc_offset_minutes);
-                let sign = if utc_offset_minutes < 0 { '-' } else { '+' };
-                let Civil { year, month, day, hour, minute, second, fraction } = local;
-                (
-                    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{fraction:06}"),
-                    digits,
-                    format!("{sign}{:03}", utc_offset_minutes.unsigned_abs()),
-                )
+                push_number(&mut out, local.year, 4);
+                for field in [local.month, local.day, local.hour, local.minute, local.second] {
+                    push_number(&mut out, field, 2);
+                }
+                out.push('.');
+                push_number(&mut out, local.fraction, 6);
+                out.push(if utc_offset_minutes < 0 { '-' } else { '+' });
+                push_number(&mut out, utc_offset_minutes.unsigned_abs(), 3);
+                digits
             }
         };
-        let mut out = String::with_capacity(25);
-        for (at, digit) in digits.chars().enumerate() {
-            if at == 14 {
-                out.push('.');
-            }
-            out.push(if at < usize::from(known) { digit } else { '*' });
-        }
-        out.push_str(&suffix);
-        out
+        if known < DIGITS { hide_unknown(&out, usize::from(known)) } else { out }
     }
 
     /// The XML Schema form: `xs:dateTime` of a timestamp, `xs:duration` of an interval (`P0DT0H30M0S`, as Windows
     /// writes it). A value with unknown digits has none; its 25 character form is given (DSP0230 `CIM_DateTime`).
     pub fn to_xs(self) -> String {
+        let mut out = String::with_capacity(32);
         match self {
             CimDatetime::Interval { micros, digits: DIGITS } => {
                 let (days, hour, minute, second, fraction) = split_interval(micros);
-                if fraction == 0 {
-                    format!("P{days}DT{hour}H{minute}M{second}S")
-                } else {
-                    format!("P{days}DT{hour}H{minute}M{second}.{fraction:06}S")
+                for (mark, field) in [("P", days), ("DT", hour), ("H", minute), ("M", second)] {
+                    out.push_str(mark);
+                    push_number(&mut out, field, 1);
                 }
+                push_fraction(&mut out, fraction);
+                out.push('S');
+                out
             }
             CimDatetime::Timestamp { micros, utc_offset_minutes, digits: DIGITS } => {
-                let Civil { year, month, day, hour, minute, second, fraction } = Civil::new(micros, utc_offset_minutes);
-                let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:06}") };
-                let offset = if utc_offset_minutes == 0 {
-                    "Z".to_owned()
+                let local = Civil::new(micros, utc_offset_minutes);
+                push_number(&mut out, local.year, 4);
+                let fields =
+                    [('-', local.month), ('-', local.day), ('T', local.hour), (':', local.minute), (':', local.second)];
+                for (mark, field) in fields {
+                    out.push(mark);
+                    push_number(&mut out, field, 2);
+                }
+                push_fraction(&mut out, local.fraction);
+                if utc_offset_minutes == 0 {
+                    out.push('Z');
                 } else {
-                    let sign = if utc_offset_minutes < 0 { '-' } else { '+' };
-                    let minutes = utc_offset_minutes.unsigned_abs();
-                    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
-                };
-                format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
+                    let minutes = u64::from(utc_offset_minutes.unsigned_abs());
+                    out.push(if utc_offset_minutes < 0 { '-' } else { '+' });
+                    push_number(&mut out, minutes / 60, 2);
+                    out.push(':');
+                    push_number(&mut out, minutes % 60, 2);
+                }
+                out
             }
             other => other.to_dsp0004(),
         }
     }
+}
+
+/// Appends a number with leading zeros up to `width` digits; a negative one, which no field of a date is that can be
+/// shown, as zero. A job's instance has half a dozen datetimes and is read all the time: this is what formatting costs.
+fn push_number(out: &mut String, value: impl TryInto<u64>, width: usize) {
+    let mut value: u64 = value.try_into().unwrap_or(0);
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    for (at, place) in digits.iter_mut().enumerate().rev() {
+        if value == 0 && 20 - at > width.max(1) {
+            break;
+        }
+        *place = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        first = at;
+    }
+    out.push_str(digits.get(first..).and_then(|digits| str::from_utf8(digits).ok()).unwrap_or_default());
+}
+
+fn push_fraction<N: TryInto<u64> + PartialEq + Default>(out: &mut String, micros: N) {
+    if micros != N::default() {
+        out.push('.');
+        push_number(out, micros, 6);
+    }
+}
+
+/// The 25 character form with asterisks in the place of the digits that are not known.
+fn hide_unknown(text: &str, known: usize) -> String {
+    let hidden = |at: usize| at != 14 && at < 21 && known <= if at < 14 { at } else { at - 1 };
+    text.chars().enumerate().map(|(at, digit)| if hidden(at) { '*' } else { digit }).collect()
 }
 
 impl fmt::Display for CimDatetime {

@@ -3,6 +3,8 @@
 //! Events that are no warnings are written in batches: a write a request would cost more than many a request. What is
 //! held back is written within 50 ms, with the next warning, when it grows past 64 KiB, and when the guard is dropped.
 
+mod json;
+
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{LogConfig, LogFormat};
+use json::JsonLines;
 
 /// How long an event may be held back.
 const HOLD: Duration = Duration::from_millis(50);
@@ -59,8 +62,11 @@ pub fn init(config: &LogConfig) -> Result<LogGuard, LoggingError> {
         return Ok(LogGuard { batch: None });
     }
     let batch = Arc::new(Batch::new(Box::new(io::stderr())));
-    let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
-    builder.with_writer(Batched(Arc::clone(&batch))).try_init().map_err(|_| LoggingError::Twice)?;
+    builder
+        .event_format(JsonLines)
+        .with_writer(Batched(Arc::clone(&batch)))
+        .try_init()
+        .map_err(|_| LoggingError::Twice)?;
     let writer = Arc::clone(&batch);
     // Without the thread the log is late, not lost: size, warnings and the guard still write it.
     let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run());
@@ -193,15 +199,29 @@ mod tests {
     fn events_are_held_back_until_a_warning_comes() {
         let (batch, seen) = batch();
         let batched = Batched(Arc::clone(&batch));
-        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(batched).finish();
+        let subscriber = tracing_subscriber::fmt().event_format(JsonLines).with_writer(batched).finish();
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(operation = "Get", "request");
+            let (class, absent) = (Some("a \"b\"\\"), None::<&str>);
+            let peer = std::net::Ipv4Addr::LOCALHOST;
+            tracing::info!(operation = "Get", class, absent, %peer, micros = 7_u64, low = -1, up = true, "request");
             assert!(seen.0.lock().unwrap().is_empty());
-            tracing::warn!("look");
+            tracing::warn!(target: "a::b", ratio = 0.5, nothing = f64::NAN, "look {}", "here");
         });
         let text = String::from_utf8(seen.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!((lines[0]["operation"].as_str(), lines[1]["level"].as_str()), (Some("Get"), Some("WARN")));
+        let mut rest: Vec<_> = lines.into_iter().map(|mut line| (line["timestamp"].take(), line)).collect();
+        assert!(rest.iter().all(|(time, _)| time.as_str().is_some_and(|time| time.ends_with('Z'))), "{text}");
+        let (_, warning) = rest.pop().unwrap();
+        let told = serde_json::json!({
+            "timestamp": null, "level": "WARN", "message": "look here", "ratio": 0.5, "nothing": null, "target": "a::b",
+        });
+        assert_eq!(warning, told);
+        let (_, event) = rest.pop().unwrap();
+        let told = serde_json::json!({
+            "timestamp": null, "level": "INFO", "message": "request", "operation": "Get", "class": "a \"b\"\\",
+            "peer": "127.0.0.1", "micros": 7, "low": -1, "up": true, "target": module_path!(),
+        });
+        assert_eq!(event, told);
     }
 
     #[test]

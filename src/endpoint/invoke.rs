@@ -1,5 +1,6 @@
 //! Invoke: the checks that need no domain, the provider's row, and the answer that waits until a command is durable.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -51,7 +52,7 @@ impl Endpoint {
         journal.method = Some(clipped(&invoke.method).to_owned());
         let resource = Resource::resolve(&request.resource_uri, &request.selectors, self.schema)?;
         let class = self.schema.class(resource.class()?);
-        journal.class = Some(class.name.to_string());
+        journal.class = Some(Arc::clone(&class.name));
         self.check_action(invoke, resource)?;
         let (index, method) = find_method(class, &invoke.method)?;
         let row = self.registry.method(class.id, &method.name, self.schema).map_err(wscim::fault_of)?;

@@ -1,5 +1,7 @@
 //! What the log says of one exchange: fields, not prose; never bodies or credentials.
 
+use std::sync::Arc;
+
 use crate::job::JobId;
 use crate::replication::Denied;
 use crate::soap::Fault;
@@ -58,7 +60,7 @@ pub struct Journal {
     /// `Get`, `Enumerate`, …; empty when the request could not be read that far.
     pub operation: &'static str,
     /// The class of the target.
-    pub class: Option<String>,
+    pub class: Option<Arc<str>>,
     /// The method of an `Invoke`.
     pub method: Option<String>,
     /// The request's `wsa:MessageID`.

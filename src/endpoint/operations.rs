@@ -74,7 +74,12 @@ struct Exchange<'e> {
 
 impl Exchange<'_> {
     fn encode(&self, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(4_096);
+        self.encode_around(4_096, body)
+    }
+
+    /// As [`Exchange::encode`], with room for a body of so many octets: a page of instances is moved once.
+    fn encode_around(&self, body_octets: usize, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(body_octets + ENVELOPE_OCTETS);
         wsman::encode_response(&mut octets, &self.request.response_action(), self.correlation, (self.call.ids)(), body);
         octets
     }
@@ -98,7 +103,7 @@ impl Exchange<'_> {
         let (endpoint, schema) = (self.endpoint, self.endpoint.schema);
         let resource = self.resource()?;
         let class = resource.class()?;
-        journal.class = Some(schema.class(class).name.to_string());
+        journal.class = Some(Arc::clone(&schema.class(class).name));
         let path = wscim::object_path(class, &self.request.selectors, schema)?;
         let cx = endpoint.read_context(self.call);
         let instance = endpoint.registry.get(&cx, &path).map_err(wscim::fault_of)?;
@@ -112,7 +117,7 @@ impl Exchange<'_> {
         let endpoint = self.endpoint;
         let resource = self.resource()?;
         let (class, query) = self.scope(resource.target, enumerate.filter.as_ref())?;
-        journal.class = Some(endpoint.schema.class(class).name.to_string());
+        journal.class = Some(Arc::clone(&endpoint.schema.class(class).name));
         if query.as_ref().is_some_and(|query| query.projection().is_some()) && enumerate.mode != EnumerationMode::Object
         {
             return Err(fault::cannot_process_filter(
@@ -137,7 +142,7 @@ impl Exchange<'_> {
         }
         let Some(page) = self.page(&mut scan, enumerate.max_elements, None)? else { return Ok(elsewhere()) };
         let context = if page.end { None } else { Some(self.open(scan, idle)?) };
-        self.bounded(self.encode(|w| {
+        self.bounded(self.encode_around(page.items.len(), |w| {
             wsman::write_enumerate_response(w, context.as_deref(), Some(&page.items), page.end, idle);
         }))
     }
@@ -216,7 +221,7 @@ impl Exchange<'_> {
             return Err(fault::timed_out("no item was found in the time allowed; the next Pull goes on from here"));
         }
         let context = if page.end { None } else { Some(cursor::context_name(id)) };
-        self.bounded(self.encode(|w| {
+        self.bounded(self.encode_around(page.items.len(), |w| {
             wsman::write_pull_response(w, context.as_deref(), &page.items, page.end);
         }))
     }

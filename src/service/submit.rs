@@ -292,7 +292,7 @@ fn log(command: &Command, outcome: &Result<Submitted, Denied>) {
         }
         Err(denied) => {
             let (message_id, return_value) = (denied.message_id(), denied.return_value());
-            tracing::warn!(message_id, %vm, method, principal, return_value, reason = %denied, "refused");
+            tracing::debug!(message_id, %vm, method, principal, return_value, reason = %denied, "refused");
         }
     }
 }

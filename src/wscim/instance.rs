@@ -145,6 +145,9 @@ fn write_single(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, 
     match value {
         Value::String(text) => w.text(text),
         Value::Datetime(datetime) => write_datetime(w, *datetime),
+        Value::Uint8(n) => w.number((*n).into()),
+        Value::Uint16(n) => w.number((*n).into()),
+        Value::Uint32(n) => w.number((*n).into()),
         Value::Reference(path) => path_to_epr(path, family, schema).write(w),
         // A string with the EmbeddedInstance qualifier carries CIM-XML text, as WMI sends it.
         Value::Instance(instance) => {

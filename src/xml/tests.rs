@@ -209,6 +209,15 @@ fn tells_where_it_is_wrong() {
 }
 
 #[test]
+fn numbers_are_written_in_digits() {
+    for number in [0, 7, -1, 10, 1_234_567_890, i64::MIN, i64::MAX] {
+        let mut out = Vec::new();
+        Writer::new(&mut out).number(number);
+        assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+    }
+}
+
+#[test]
 fn writes_what_reads_back() {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out);

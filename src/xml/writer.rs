@@ -72,6 +72,25 @@ impl<'o> Writer<'o> {
         self.escaped(text, false);
     }
 
+    /// A number in decimal digits.
+    pub fn number(&mut self, number: i64) {
+        let mut digits = [b'0'; 20];
+        let mut first = digits.len();
+        let mut rest = number.unsigned_abs();
+        for (at, place) in digits.iter_mut().enumerate().rev() {
+            *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            first = at;
+            if rest == 0 {
+                break;
+            }
+        }
+        if number < 0 {
+            self.out.push(b'-');
+        }
+        self.out.extend_from_slice(digits.get(first..).unwrap_or_default());
+    }
+
     /// `<qname`: attributes may follow, then [`Writer::close`] or [`Writer::close_empty`].
     pub fn open(&mut self, qname: &str) {
         self.out.push(b'<');
