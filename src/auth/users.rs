@@ -440,6 +440,17 @@ mod tests {
     fn one_generation_is_one_content_whoever_looks() {
         let (_directory, file) = file();
         let now = Instant::now();
+        // Two files that take a while to read and disagree about otto.
+        let contents = [Role::Viewer, Role::Operator].map(|role| {
+            file.add("otto", role, b"x", [1; SALT_OCTETS], CHEAP).unwrap();
+            let line = fs::read_to_string(file.path()).unwrap();
+            let others: String = (0..200).map(|other| line.replace("otto", &format!("user{other}"))).collect();
+            let content = file.path().with_extension(role.as_str());
+            fs::rename(file.path(), &content).unwrap();
+            fs::write(&content, others + &line).unwrap();
+            content
+        });
+        fs::copy(&contents[1], file.path()).unwrap();
         let users = Users::open(file.clone(), Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -452,10 +463,10 @@ mod tests {
                 seen
             };
             let lookers: Vec<_> = (0..4).map(|_| scope.spawn(look)).collect();
-            for round in 0..50 {
-                let role = if round % 2 == 0 { Role::Viewer } else { Role::Operator };
-                file.add("otto", role, b"x", [1; SALT_OCTETS], CHEAP).unwrap();
-                file.remove("otto").unwrap();
+            for round in 0..400 {
+                let new = file.path().with_extension(if round % 2 == 0 { "even" } else { "odd" });
+                fs::copy(&contents[round % 2], &new).unwrap();
+                fs::rename(&new, file.path()).unwrap();
             }
             stop.store(true, Ordering::Relaxed);
             let mut all = std::collections::BTreeMap::new();
