@@ -56,10 +56,11 @@ pub fn run(arguments: Arguments) -> Outcome {
     block_on(async {
         match arguments.operation {
             Operation::List { place, json } => {
-                let jobs = match place.server().await? {
+                let mut jobs: Vec<Line> = match place.server().await? {
                     Some(mut client) => listed(&mut client).await?,
                     None => place.view().await?.jobs_after(None).map(|entry| Line::from_entry(entry)).collect(),
                 };
+                jobs.sort_by(|a, b| (&a.submitted, &a.id).cmp(&(&b.submitted, &b.id)));
                 show_list(&jobs, json);
                 Ok(())
             }
@@ -76,17 +77,20 @@ struct Line {
     state: u64,
     percent: u64,
     status: String,
+    /// When it was submitted, as a text that sorts; both sources are never in one list.
+    submitted: String,
 }
 
 impl Line {
     fn from_entry(entry: &JobEntry) -> Self {
-        let Job { id, job_type, subject_name, state, job_status, .. } = &entry.job;
+        let Job { id, job_type, subject_name, state, job_status, submitted, .. } = &entry.job;
         Self {
             id: print::guid(id.0),
             name: format!("{}: {subject_name}", job_type.text().unwrap_or("Job")),
             state: u64::from(state.0),
             percent: u64::from(entry.percent_complete()),
             status: job_status.clone(),
+            submitted: format!("{:020}", submitted.0),
         }
     }
 
@@ -98,6 +102,7 @@ impl Line {
             state: instance.number("JobState").unwrap_or_default(),
             percent: instance.number("PercentComplete").unwrap_or_default(),
             status: text("JobStatus"),
+            submitted: text("TimeSubmitted"),
         }
     }
 }

@@ -23,7 +23,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let config = &loaded.config;
         // From here on a signal waits for the start to end, and then stops the server in order.
         let mut stop = Stop::listen();
@@ -39,7 +39,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
             () = stop.told() => tracing::warn!("told to stop twice: what is at work goes on at the next start"),
         }
         Ok(())
-    })
+    });
+    // A step that cannot be stopped (a hook that hangs in an undo) must not keep the process; its job goes on at the
+    // next start, as after a crash.
+    runtime.shutdown_background();
+    served
 }
 
 /// SIGTERM and Ctrl-C, each counted from the moment of [`Stop::listen`].

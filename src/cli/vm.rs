@@ -193,10 +193,11 @@ async fn listed(client: &mut Client) -> Result<Vec<Instance>, Failure> {
 }
 
 async fn list(place: &Place, as_json: bool) -> Outcome {
-    let vms: Vec<Line> = match place.server().await? {
+    let mut vms: Vec<Line> = match place.server().await? {
         Some(mut client) => listed(&mut client).await?.iter().map(Line::from_instance).collect(),
         None => place.view().await?.vms_after(None).map(|vm| Line::from_vm(vm)).collect(),
     };
+    vms.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     if as_json {
         let list: serde_json::Value = vms
             .iter()

@@ -31,10 +31,12 @@ pub struct Limits {
     pub write_timeout_ms: u64,
     /// An authenticated connection between two requests.
     pub idle_timeout_ms: u64,
-    /// Requests in flight when the server is told to stop.
+    /// Requests in flight, and steps of jobs, when the server is told to stop.
     pub shutdown_timeout_ms: u64,
     /// An operation whose request names no OperationTimeout, and the longest that one can ask for.
     pub operation_timeout_ms: u64,
+    /// A backend's check of a virtual machine before its failback is admitted.
+    pub admission_timeout_ms: u64,
     /// Nested elements.
     pub depth_max: u16,
     /// Elements of an envelope.
@@ -80,6 +82,7 @@ impl Default for Limits {
             idle_timeout_ms: 900_000,
             shutdown_timeout_ms: 10_000,
             operation_timeout_ms: 60_000,
+            admission_timeout_ms: 10_000,
             depth_max: 64,
             elements_max: 65_536,
             attributes_max: 64,
@@ -144,6 +147,7 @@ impl Limits {
             ("limits.write_timeout_ms", self.write_timeout_ms, 1),
             ("limits.idle_timeout_ms", self.idle_timeout_ms, 1),
             ("limits.operation_timeout_ms", self.operation_timeout_ms, 1),
+            ("limits.admission_timeout_ms", self.admission_timeout_ms, 1),
             ("limits.depth_max", u64::from(self.depth_max), 16),
             ("limits.elements_max", u64::from(self.elements_max), 64),
             ("limits.attributes_max", u64::from(self.attributes_max), 16),

@@ -171,7 +171,7 @@ impl Continuation {
             family: resource.family,
             encoding,
             journal: journal.clone(),
-            timed_out: Box::new(answer_fault(correlation, call, encoding, journal.clone(), &late)),
+            timed_out: Box::new(answer_fault(correlation, call.ids, encoding, journal.clone(), &late)),
             timeout: request.operation_timeout.unwrap_or(OPERATION_TIMEOUT),
         }
     }

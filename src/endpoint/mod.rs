@@ -128,14 +128,14 @@ impl Endpoint {
             Err(error) => {
                 let fault = fault::encoding_limit_character_set(error.to_string());
                 let encoding = error.answer_in();
-                return Step::Respond(answer_fault(&Correlation::default(), call, encoding, journal, &fault));
+                return Step::Respond(answer_fault(&Correlation::default(), call.ids, encoding, journal, &fault));
             }
         };
         let document = match Document::parse(&text, &self.settings.limits) {
             Ok(document) => document,
             Err(error) => {
                 let fault = fault::not_xml(&error);
-                return Step::Respond(answer_fault(&Correlation::default(), call, encoding, journal, &fault));
+                return Step::Respond(answer_fault(&Correlation::default(), call.ids, encoding, journal, &fault));
             }
         };
         let (mut correlation, request) = wsman::decode(&document);
@@ -152,48 +152,50 @@ impl Endpoint {
                 journal: journal.with(Outcome::Ok),
             }),
             Ok(Reply::Step(step)) => *step,
-            Err(fault) => Step::Respond(answer_fault(&correlation, call, encoding, journal, &fault)),
+            Err(fault) => Step::Respond(answer_fault(&correlation, call.ids, encoding, journal, &fault)),
         }
     }
 
-    /// Answers `Identify` for someone who is not authenticated; anything else is refused.
-    //= IDN-02
-    pub fn identify_anonymous(&self, ids: &dyn Fn() -> Uuid, request: &[u8], charset: Option<&str>) -> Answer {
-        let journal = Journal { operation: "Identify", ..Journal::default() };
-        let failed = |fault: &Fault| {
-            let mut octets = Vec::with_capacity(1_024);
-            wsman::encode_fault(&mut octets, &Correlation::default(), ids(), fault);
-            Answer {
-                octets,
-                encoding: Encoding::Utf8,
-                is_fault: true,
-                journal: Journal { operation: "Identify", ..Journal::default() }.with(Outcome::of_fault(fault)),
-            }
-        };
+    /// Answers `Identify` for someone who is not authenticated. `Err` when anything else is asked: that needs a user, and
+    /// the journal is what to log.
+    //= IDN-02, IDN-08
+    pub fn identify_anonymous(
+        &self,
+        ids: &dyn Fn() -> Uuid,
+        request: &[u8],
+        charset: Option<&str>,
+    ) -> Result<Answer, Journal> {
+        let mut journal = Journal { operation: "Identify", ..Journal::default() };
+        let unknown = Correlation::default();
         let (text, encoding) = match decode(request, charset) {
             Ok(decoded) => decoded,
-            Err(error) => return failed(&fault::encoding_limit_character_set(error.to_string())),
+            Err(error) => {
+                let fault = fault::encoding_limit_character_set(error.to_string());
+                return Ok(answer_fault(&unknown, ids, error.answer_in(), journal, &fault));
+            }
         };
         let document = match Document::parse(&text, &self.settings.limits) {
             Ok(document) => document,
-            Err(error) => return failed(&fault::not_xml(&error)),
+            Err(error) => return Ok(answer_fault(&unknown, ids, encoding, journal, &fault::not_xml(&error))),
         };
-        match wsman::decode(&document) {
-            (_, Ok(request)) if matches!(request.operation, Operation::Identify(_)) => {
-                let Operation::Identify(namespace) = request.operation else {
-                    return failed(&fault::access_denied("only Identify is answered without authentication"));
-                };
+        let (correlation, request) = wsman::decode(&document);
+        journal.message_id = correlation.relates_to.as_deref().map(str::to_owned);
+        match request.map(|request| request.operation) {
+            Ok(Operation::Identify(namespace)) => {
                 let mut octets = Vec::with_capacity(1_024);
                 wsman::encode_identify_response(&mut octets, namespace, true, &self.settings.version, &[]);
-                Answer {
+                Ok(Answer {
                     octets: encode(octets, encoding),
                     encoding,
                     is_fault: false,
                     journal: journal.with(Outcome::Ok),
-                }
+                })
             }
-            (_, Ok(_)) => failed(&fault::access_denied("only Identify is answered without authentication")),
-            (_, Err(fault)) => failed(&fault),
+            Ok(other) => {
+                let fault = fault::access_denied("only Identify is answered without authentication");
+                Err(Journal { operation: other.name(), ..journal }.with(Outcome::of_fault(&fault)))
+            }
+            Err(fault) => Ok(answer_fault(&correlation, ids, encoding, journal, &fault)),
         }
     }
 }
@@ -208,13 +210,13 @@ fn envelope_octets_max(settings: &EndpointSettings, asked: Option<u32>, encoding
 
 fn answer_fault(
     correlation: &Correlation<'_>,
-    call: &Call<'_>,
+    ids: &dyn Fn() -> Uuid,
     encoding: Encoding,
     journal: Journal,
     fault: &Fault,
 ) -> Answer {
     let mut octets = Vec::with_capacity(1_536);
-    wsman::encode_fault(&mut octets, correlation, (call.ids)(), fault);
+    wsman::encode_fault(&mut octets, correlation, ids(), fault);
     Answer {
         octets: encode(octets, encoding),
         encoding,

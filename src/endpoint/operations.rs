@@ -9,7 +9,8 @@ use crate::provider::ReadContext;
 use crate::soap::Fault;
 use crate::wscim::{self, Resource, Target};
 use crate::wsman::{
-    self, Correlation, Enumerate, EnumerationMode, Filter, Operation, Pull, Release, Request, fault, uri,
+    self, Correlation, Enumerate, EnumerationMode, Filter, Operation, PolymorphismMode, Pull, Release, Request, fault,
+    uri,
 };
 use crate::xml::Writer;
 use crate::xml::text::Encoding;
@@ -116,7 +117,14 @@ impl Exchange<'_> {
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
             ));
         }
-        let mut scan = Scan::new(&endpoint.registry, class, query, enumerate.mode, resource.family, endpoint.schema);
+        let polymorphism = enumerate.polymorphism;
+        if resource.target == Target::All && polymorphism != PolymorphismMode::default() {
+            let text = "a query on all classes brings subclasses with all their properties and in no other mode";
+            return Err(fault::polymorphism_mode_not_supported(text)); //= CIM-07
+        }
+        let classes = (class, polymorphism);
+        let (mode, family) = (enumerate.mode, resource.family);
+        let mut scan = Scan::new(&endpoint.registry, endpoint.schema, classes, query, mode, family);
         let idle = enumerate.expires;
         if !enumerate.optimize {
             let context = self.open(scan, idle)?;

@@ -7,7 +7,7 @@ use crate::cim::{CimInstance, ClassId, Query, Resolved, Schema};
 use crate::provider::{Flow, Key, ReadContext, Registry, Sink};
 use crate::soap::Fault;
 use crate::wscim::{self, Codec, Family};
-use crate::wsman::{EnumerationMode, fault};
+use crate::wsman::{EnumerationMode, PolymorphismMode, fault};
 use crate::xml::Writer;
 
 /// What is enumerated, in which shape, and how far it has come.
@@ -16,6 +16,8 @@ pub(crate) struct Scan {
     classes: Arc<[ClassId]>,
     query: Option<Arc<Query<Resolved>>>,
     mode: EnumerationMode,
+    /// The class as which every item is shown, when subclasses are not shown as themselves.
+    shown_as: Option<ClassId>,
     family: Family,
     /// The class that is being read, as an index into `classes`.
     class: usize,
@@ -32,15 +34,22 @@ pub(crate) struct Page {
 }
 
 impl Scan {
+    /// A scan over `class`; what of its subclasses, says `polymorphism`.
+    //= CIM-04, CIM-05, CIM-06
     pub(crate) fn new(
         registry: &Registry,
-        class: ClassId,
+        schema: &Schema,
+        (class, polymorphism): (ClassId, PolymorphismMode),
         query: Option<Arc<Query<Resolved>>>,
         mode: EnumerationMode,
         family: Family,
-        schema: &Schema,
     ) -> Self {
-        Self { classes: registry.served(class, schema).into(), query, mode, family, class: 0, after: None }
+        let mut classes = registry.served(class, schema);
+        if polymorphism == PolymorphismMode::None {
+            classes.retain(|served| *served == class);
+        }
+        let shown_as = (polymorphism == PolymorphismMode::ExcludeSubClassProperties).then_some(class);
+        Self { classes: classes.into(), query, mode, shown_as, family, class: 0, after: None }
     }
 
     /// Reads on: at most `elements_max` items in at most `octets_max` octets. When not even one item fits, the fault
@@ -62,6 +71,7 @@ impl Scan {
                 codec,
                 query: self.query.as_deref(),
                 mode: self.mode,
+                shown_as: self.shown_as,
                 family: self.family,
                 items: &mut items,
                 taken,
@@ -98,6 +108,7 @@ struct PageSink<'s, 'c> {
     codec: &'s Codec,
     query: Option<&'s Query<Resolved>>,
     mode: EnumerationMode,
+    shown_as: Option<ClassId>,
     family: Family,
     items: &'s mut Vec<u8>,
     taken: u32,
@@ -135,9 +146,11 @@ impl PageSink<'_, '_> {
         let schema = self.cx.schema;
         let projection = self.query.and_then(|query| query.projection());
         let mut w = Writer::new(self.items);
+        let shown = self.shown_as.map(|class| as_superclass(instance, class, schema));
+        let shown = shown.as_ref().unwrap_or(instance);
         let object = |w: &mut Writer<'_>| match projection {
             Some(slots) => wscim::write_projection(w, self.codec, schema, self.family, instance, slots),
-            None => wscim::write_instance(w, self.codec, schema, self.family, instance),
+            None => wscim::write_instance(w, self.codec, schema, self.family, shown),
         };
         let reference = |w: &mut Writer<'_>| {
             w.start("a:EndpointReference");
@@ -155,4 +168,14 @@ impl PageSink<'_, '_> {
             }
         }
     }
+}
+
+/// An instance with the properties of `class` only, which is its own class or a superclass.
+fn as_superclass(instance: &CimInstance, class: ClassId, schema: &Schema) -> CimInstance {
+    let (class, own) = (schema.class(class), schema.class(instance.class));
+    let mut shown = CimInstance::new(class);
+    for (slot, property) in class.slots() {
+        shown.set(slot, instance.get_by_name(own, &property.name).clone());
+    }
+    shown
 }

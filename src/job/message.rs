@@ -92,7 +92,7 @@ messages! {
         "The backend did not finish its admission check in time",
         [
             "Check that the peer and the volumes of the images answer.",
-            "Raise the time limit of the admission check.",
+            "Raise limits.admission_timeout_ms in the server's configuration.",
             "Repeat the call.",
         ];
     UNKNOWN_VM = "FBD1005", "There is no", cause::CONFIGURATION,

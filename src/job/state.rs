@@ -91,16 +91,16 @@ impl JobState {
 open_number! {
     /// `Msvm_ConcreteJob.JobType` of the operations here.
     JobType {
-        START_VM = 12 => "Starting Virtual Machine",
-        STOP_VM = 13 => "Turning Off Virtual Machine",
-        REPLICATION_STATE_CHANGE = 96 => "Changing Replication State",
-        REVERT_FAILOVER = 98 => "Reverting Failover",
-        COMMIT_FAILOVER = 99 => "Committing Failover",
-        PREPARE_PLANNED_FAILOVER = 100 => "Preparing Planned Failover",
-        REVERSE_REPLICATION = 104 => "Reversing Replication",
-        STOP_INITIAL_REPLICATION = 109 => "Stopping Initial Replication",
-        STOP_RESYNCHRONIZING = 110 => "Stopping Resynchronization",
-        INITIATE_FAILBACK = 124 => "Failing Back Virtual Machine",
+        START_VM = 12 => "Start Virtual Machine",
+        STOP_VM = 13 => "Power Off Virtual Machine",
+        REPLICATION_STATE_CHANGE = 96 => "Replicate State Change",
+        REVERT_FAILOVER = 98 => "Revert Failover",
+        COMMIT_FAILOVER = 99 => "Commit Failover",
+        PREPARE_PLANNED_FAILOVER = 100 => "Initiate Synced Replication",
+        REVERSE_REPLICATION = 104 => "Reverse Replication",
+        STOP_INITIAL_REPLICATION = 109 => "Stop Initial Replication",
+        STOP_RESYNCHRONIZING = 110 => "Stop Resynchronizing",
+        INITIATE_FAILBACK = 124 => "Initiate Failback",
     }
 }
 

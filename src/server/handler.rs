@@ -39,7 +39,13 @@ impl Handler for WsmanHandler {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let started = Instant::now();
-            let answer = shared.answer(&context, &request).await;
+            let answer = match shared.answer(&context, &request).await {
+                Ok(answer) => answer,
+                Err(journal) => {
+                    log(&context, &journal, started);
+                    return transport::Answer { status: 401, body: Vec::new(), content_type: CONTENT_TYPE_UTF8 };
+                }
+            };
             log(&context, &answer.journal, started);
             transport::Answer {
                 status: if answer.is_fault { 500 } else { 200 },
@@ -51,9 +57,10 @@ impl Handler for WsmanHandler {
 }
 
 impl Shared {
-    async fn answer(&self, context: &RequestContext, request: &[u8]) -> Answer {
+    /// `Err` when the request needs a user and has none.
+    async fn answer(&self, context: &RequestContext, request: &[u8]) -> Result<Answer, Journal> {
         let Some(principal) = &context.principal else {
-            return self.endpoint.identify_anonymous(&random_id, request, context.charset);
+            return self.endpoint.identify_anonymous(&random_id, request, context.charset.as_deref());
         };
         let view = self.engine.view();
         let step = self.endpoint.handle(&Call {
@@ -62,14 +69,14 @@ impl Shared {
             principal,
             view: &view,
             request,
-            charset: context.charset,
+            charset: context.charset.as_deref(),
         });
         drop(view);
-        match step {
+        Ok(match step {
             Step::Respond(answer) => answer,
             Step::Submit(command, continuation) => self.submit(*command, continuation).await,
             Step::Cancel(job, continuation) => self.cancel(job, continuation).await,
-        }
+        })
     }
 
     /// The engine carries a submission to its end even when nobody waits for it any more.

@@ -100,13 +100,12 @@ impl Server {
     }
 
     /// Stops: no new connections, requests in flight end, running jobs stop at a checkpoint and go on at the next
-    /// start.
+    /// start. Both at once, so that one limit holds for the whole.
     pub async fn shutdown(self) {
-        let left = self.running.shutdown(self.patience).await;
+        let (left, ()) = tokio::join!(self.running.shutdown(self.patience), self.world.engine().shutdown());
         if 0 < left {
             tracing::warn!(connections = left, "connections were still at work when the server stopped");
         }
-        self.world.engine().shutdown().await;
     }
 }
 

@@ -149,6 +149,8 @@ fn engine_settings(config: &Config) -> EngineSettings {
         time_before_removal_ms: config.time_before_removal_ms,
         link_octets_per_second: Some(config.link_octets_per_second_max).filter(|rate| 0 < *rate),
         transfers_held: config.transfers_held,
+        admission_limit_ms: config.limits.admission_timeout_ms,
+        shutdown_limit_ms: config.limits.shutdown_timeout_ms,
         ..EngineSettings::default()
     }
 }

@@ -193,6 +193,8 @@ impl Run {
         loop {
             let now = self.engine.clock.now();
             let mut job = self.entry.job.clone();
+            // What clients have read already must not be taken back, however the job ends.
+            job.percent_complete = job.percent_complete.max(self.entry.progress.percent().min(99));
             if edit.job.iter().any(|event| job.apply(event, now).is_err()) {
                 // A cancel may have changed the record in the meantime; the store knows.
                 if reread {

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod listener;
 pub mod tls;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -58,14 +59,16 @@ pub struct RequestContext {
     pub peer: Peer,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
-    /// The charset of the request's media type, when it names one: `utf-8`, `utf-16`, `utf-16le` or `utf-16be`.
-    pub charset: Option<&'static str>,
+    /// The charset of the request's media type, when it names one: `utf-8`, `utf-16`, `utf-16le`, `utf-16be`, or what
+    /// the client wrote instead of these.
+    pub charset: Option<Cow<'static, str>>,
 }
 
 /// A complete answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The HTTP status: 200, or 500 for a fault.
+    /// The HTTP status: 200, 500 for a fault, or 401 when the request needs a user and has none: the schemes are sent
+    /// then instead of a body.
     pub status: u16,
     /// The octets to send.
     pub body: Vec<u8>,

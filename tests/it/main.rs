@@ -11,12 +11,16 @@
     reason = "a test that meets the unexpected is to stop and say where"
 )]
 
+mod answers;
 mod auth;
 mod backend;
 mod bad_input;
 mod crash;
 mod jobs;
 mod mof_agreement;
+mod operator;
+mod power;
+mod process;
 mod replication;
 mod store;
 mod tidy;

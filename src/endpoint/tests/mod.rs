@@ -1,6 +1,6 @@
-//! Whole exchanges as files. Each `vectors/NAME.txt` holds a role, the requests of one client in order, and after each
-//! the answer (a line break between its tags) and the log event. `UPDATE_EXPECT=1 cargo test` writes the answers anew;
-//! the difference is then reviewed like code.
+//! Whole exchanges as files. Each `vectors/NAME.txt` holds a role (or `anonymous`), the requests of one client in
+//! order, and after each the answer (a line break between its tags) and the log event. `UPDATE_EXPECT=1 cargo test`
+//! writes the answers anew; the difference is then reviewed like code.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Answer, Call, Step};
+use super::{Answer, Call, Journal, Step};
 use crate::auth::{Principal, Role};
 use crate::job::JobId;
 use crate::replication::admit;
@@ -45,9 +45,9 @@ fn every_vector_is_answered_as_written() {
 /// The file with its answers as they are now.
 fn rerun(text: &str, file: &Path) -> String {
     let (head, requests) = text.split_once(REQUEST).unwrap_or_else(|| panic!("{}: no request", file.display()));
-    let role: Role = head.trim().strip_prefix("role: ").unwrap().parse().unwrap();
+    let role = head.trim().strip_prefix("role: ").unwrap();
     let endpoint = endpoint();
-    let principal = Principal::for_tests("tester", role);
+    let principal = (role != "anonymous").then(|| Principal::for_tests("tester", role.parse::<Role>().unwrap()));
     let count = Cell::new(0xA000_u128);
     let ids = || {
         count.set(count.get() + 1);
@@ -56,15 +56,16 @@ fn rerun(text: &str, file: &Path) -> String {
     let mut out = head.to_owned();
     for request in requests.split(REQUEST) {
         let request = request.split(ANSWER).next().unwrap().trim_end();
-        let view = Arc::new(view());
-        let call = Call {
-            now: NOW,
-            ids: &ids,
-            principal: &principal,
-            view: &view,
-            request: request.as_bytes(),
-            charset: None,
+        let Some(principal) = &principal else {
+            let answer = match endpoint.identify_anonymous(&ids, request.as_bytes(), None) {
+                Ok(answer) => shown(&answer),
+                Err(journal) => format!("needs a user\n{}", logged(&journal)),
+            };
+            write!(out, "{REQUEST}{request}{ANSWER}{answer}").unwrap();
+            continue;
         };
+        let view = Arc::new(view());
+        let call = Call { now: NOW, ids: &ids, principal, view: &view, request: request.as_bytes(), charset: None };
         let mut note = String::new();
         let answer = match endpoint.handle(&call) {
             Step::Respond(answer) => answer,
@@ -88,10 +89,12 @@ fn rerun(text: &str, file: &Path) -> String {
 
 fn shown(answer: &Answer) -> String {
     let text = String::from_utf8(answer.octets.clone()).unwrap();
-    let journal = &answer.journal;
+    format!("{}\n{}", text.replace("><", ">\n<"), logged(&answer.journal))
+}
+
+fn logged(journal: &Journal) -> String {
     format!(
-        "{}\nlog: {} class={} method={} message={} job={} {:?}\n",
-        text.replace("><", ">\n<"),
+        "log: {} class={} method={} message={} job={} {:?}\n",
         journal.operation,
         journal.class.as_deref().unwrap_or("-"),
         journal.method.as_deref().unwrap_or("-"),
