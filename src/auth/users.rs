@@ -8,8 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -181,10 +181,20 @@ impl UserFile {
         let path = self.path.with_extension("lock");
         let open = || {
             let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+            self.hand_over(&lock)?;
             lock.lock()?;
             Ok(lock)
         };
         open().map_err(|source| UsersError::Io { path: path.clone(), source })
+    }
+
+    /// Give a file that root writes to the directory's owner: the server runs as that user, and could not read it.
+    fn hand_over(&self, file: &File) -> io::Result<()> {
+        let Some(directory) = self.path.parent().filter(|_| rustix::process::geteuid().is_root()) else {
+            return Ok(());
+        };
+        let owner = fs::metadata(directory)?;
+        std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
     }
 
     fn replace(&self, lines: &[Line]) -> Result<(), UsersError> {
@@ -196,6 +206,7 @@ impl UserFile {
             }
             // Made anew, so that the mode is ours and no link is followed.
             let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
+            self.hand_over(&file)?;
             for line in lines {
                 serde_json::to_writer(&mut file, line)?;
                 file.write_all(b"\n")?;
@@ -291,6 +302,8 @@ pub struct Users {
     /// When to look at the file again, in milliseconds after `started`.
     due: AtomicU64,
     decoy: [u8; SALT_OCTETS],
+    /// Held while the file is read: one generation is one content, and a later content never gives way to an earlier.
+    reading: Mutex<()>,
 }
 
 impl Users {
@@ -305,7 +318,8 @@ impl Users {
         let stamp = file.stamp();
         let snapshot = snapshot(file.read()?, 1, stamp, random, &file.path)?;
         let due = AtomicU64::new(millis(recheck));
-        Ok(Self { file, snapshot: ArcSwap::from_pointee(snapshot), recheck, started: now, due, decoy: random })
+        let snapshot = ArcSwap::from_pointee(snapshot);
+        Ok(Self { file, snapshot, recheck, started: now, due, decoy: random, reading: Mutex::new(()) })
     }
 
     /// How many users there are.
@@ -331,7 +345,12 @@ impl Users {
     /// Look at the file, and read it when it changed. A file that became unreadable, open to others or damaged lets
     /// nobody in until it is put right: whom it was meant to remove is unknown.
     pub(super) fn refresh(&self) {
+        if self.file.stamp() == self.snapshot.load().stamp {
+            return;
+        }
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot.load();
+        // Taken before the file is read: a change meanwhile makes the stamps differ, and the file is read again.
         let stamp = self.file.stamp();
         if stamp == current.stamp {
             return;
@@ -405,6 +424,56 @@ mod tests {
         file.remove("OTTO").unwrap();
         assert!(matches!(file.remove("otto"), Err(UsersError::Unknown(_))));
         assert_eq!(file.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_directorys_owner() {
+        let (directory, file) = file();
+        let owner = if rustix::process::geteuid().is_root() { 12_345 } else { rustix::process::geteuid().as_raw() };
+        std::os::unix::fs::chown(directory.path(), Some(owner), None).unwrap();
+        file.add("otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
+        assert_eq!(fs::metadata(file.path()).unwrap().uid(), owner);
+        assert_eq!(fs::metadata(file.path().with_extension("lock")).unwrap().uid(), owner);
+    }
+
+    #[test]
+    fn one_generation_is_one_content_whoever_looks() {
+        let (_directory, file) = file();
+        let now = Instant::now();
+        // Two files that take a while to read and disagree about otto.
+        let contents = [Role::Viewer, Role::Operator].map(|role| {
+            file.add("otto", role, b"x", [1; SALT_OCTETS], CHEAP).unwrap();
+            let line = fs::read_to_string(file.path()).unwrap();
+            let others: String = (0..200).map(|other| line.replace("otto", &format!("user{other}"))).collect();
+            let content = file.path().with_extension(role.as_str());
+            fs::rename(file.path(), &content).unwrap();
+            fs::write(&content, others + &line).unwrap();
+            content
+        });
+        fs::copy(&contents[1], file.path()).unwrap();
+        let users = Users::open(file.clone(), Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let look = || {
+                let mut seen = std::collections::BTreeMap::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let snapshot = users.current(now);
+                    seen.insert(snapshot.generation, snapshot.find("otto").map(|known| known.entry.role));
+                }
+                seen
+            };
+            let lookers: Vec<_> = (0..4).map(|_| scope.spawn(look)).collect();
+            for round in 0..400 {
+                let new = file.path().with_extension(if round % 2 == 0 { "even" } else { "odd" });
+                fs::copy(&contents[round % 2], &new).unwrap();
+                fs::rename(&new, file.path()).unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+            let mut all = std::collections::BTreeMap::new();
+            for (generation, role) in lookers.into_iter().flat_map(|looker| looker.join().unwrap()) {
+                assert_eq!(*all.entry(generation).or_insert(role), role, "generation {generation}");
+            }
+        });
     }
 
     #[test]

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::config::{ConfigError, ServeFlags, load};
+use super::Failure;
+use crate::config::{ServeFlags, load};
+use crate::transport::Tls;
 
 /// The text to print: the configuration in force as a TOML file, each value that is no default with its origin, and
-/// above it what is probably a mistake.
-pub fn check_config(flags: &ServeFlags, environment: &BTreeMap<String, String>) -> Result<String, ConfigError> {
-    let loaded = load(flags, environment)?;
+/// above it what is probably a mistake. A certificate that the server could not use is an error here too.
+pub fn check_config(flags: &ServeFlags, environment: &BTreeMap<String, String>) -> Result<String, Failure> {
+    let loaded = load(flags, environment).map_err(|error| Failure::Usage(error.to_string()))?;
+    if let Some((certificate, key)) = loaded.config.certificate() {
+        Tls::from_files(certificate, key).map_err(|error| Failure::Usage(format!("tls: {error}")))?;
+    }
     let mut text = String::new();
     for warning in &loaded.warnings {
         let _ = writeln!(text, "# warning: {warning}");
@@ -20,6 +25,16 @@ pub fn check_config(flags: &ServeFlags, environment: &BTreeMap<String, String>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_that_cannot_be_used_is_told() {
+        let variable = |name: &str| (format!("FAILBACKD_TLS_{name}"), "/nonexistent.pem".to_owned());
+        let environment = [variable("CERTIFICATE"), variable("KEY")].into();
+        let Err(Failure::Usage(problem)) = check_config(&ServeFlags::default(), &environment) else {
+            panic!("taken");
+        };
+        assert!(problem.contains("/nonexistent.pem"), "{problem}");
+    }
 
     #[test]
     fn defaults_are_spelt_out() {

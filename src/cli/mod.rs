@@ -132,9 +132,9 @@ pub fn main() -> ExitCode {
         Command::Vm(arguments) => vm::run(arguments),
         Command::Job(arguments) => job::run(arguments),
         Command::Client(arguments) => client::run(*arguments),
-        Command::CheckConfig(arguments) => check_config::check_config(&arguments.flags, &environment())
-            .map(|text| print::line(text.trim_end()))
-            .map_err(|error| Failure::Usage(error.to_string())),
+        Command::CheckConfig(arguments) => {
+            check_config::check_config(&arguments.flags, &environment()).map(|text| print::line(text.trim_end()))
+        }
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     };

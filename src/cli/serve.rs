@@ -4,7 +4,9 @@ use super::{Failure, Outcome, environment, logging, print};
 use crate::config::{ServeFlags, load};
 use crate::server::{Server, World};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use std::future::poll_fn;
+use std::task::Poll;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What `serve` takes.
 #[derive(Debug, Args)]
@@ -23,14 +25,19 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
     let served = runtime.block_on(async {
         let config = &loaded.config;
+        // From here on a signal waits for the start to end, and then stops the server in order.
+        let mut stop = Stop::listen();
         let world = World::open(config).await.map_err(|error| Failure::from_error(&error))?;
         let server = Server::start(config, world).map_err(|error| Failure::from_error(&error))?;
         for line in server.lines() {
             print::line(line);
         }
-        stopped().await;
+        stop.told().await;
         tracing::info!("stopping");
-        server.shutdown().await;
+        tokio::select! {
+            () = server.shutdown() => {}
+            () = stop.told() => tracing::warn!("told to stop twice: what is at work goes on at the next start"),
+        }
         Ok(())
     });
     // A step that cannot be stopped (a hook that hangs in an undo) must not keep the process; its job goes on at the
@@ -39,13 +46,25 @@ pub fn run(arguments: &Arguments) -> Outcome {
     served
 }
 
-/// Waits for SIGTERM or Ctrl-C. Without signals there is nothing to wait for but the end of the process.
-pub(crate) async fn stopped() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// SIGTERM and Ctrl-C, each counted from the moment of [`Stop::listen`].
+pub(crate) struct Stop {
+    signals: Vec<Signal>,
+}
+
+impl Stop {
+    /// Takes the signals over from the system, which would end the process. Inside a runtime.
+    pub(crate) fn listen() -> Self {
+        // Without signals there is nothing to wait for but the end of the process.
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt()];
+        Self { signals: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
+    }
+
+    /// Waits for the next signal.
+    pub(crate) async fn told(&mut self) {
+        poll_fn(|cx| {
+            let told = self.signals.iter_mut().any(|signal| matches!(signal.poll_recv(cx), Poll::Ready(Some(()))));
+            if told { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }

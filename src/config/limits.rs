@@ -21,7 +21,7 @@ pub struct Limits {
     pub drain_timeout_ms: u64,
     /// Octets of a request line with its headers.
     pub header_octets_max: usize,
-    /// Connections at the same time, all listeners together.
+    /// Connections over TCP at the same time, all listeners together.
     pub connections_max: usize,
     /// A request's headers from their first octet, a TLS handshake, and a connection before its first login.
     pub header_timeout_ms: u64,

@@ -454,11 +454,21 @@ mod tests {
             ("http = \"nonsense\"", "http"),
             ("https = \":5986\"", "https"),
             ("max_active_transfers = 0", "max_active_transfers"),
+            ("log.level = \"inof\"", "log.level"),
+            ("log.level = \"info,a=b=c\"", "log.level"),
             ("tls.certificate = \"c.pem\"", "tls"),
             ("limits.envelope_octets_max = 100", "limits.envelope_octets_max"),
         ] {
             let told = problems(text);
             assert!(told.contains(&format!("{key}: ")), "{told}");
+        }
+    }
+
+    #[test]
+    fn levels_and_filters_are_taken() {
+        for level in ["", "off", "WARN", "info,failbackd::transport=debug", "failbackd", "info,[request]=trace"] {
+            let config = load_text(&format!("log.level = \"{level}\""), &[], ServeFlags::default()).unwrap().config;
+            assert_eq!(config.log.level, level);
         }
     }
 

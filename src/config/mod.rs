@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
@@ -103,6 +105,9 @@ impl Config {
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             problems.push(("tls", "certificate and key are given together or not at all".to_owned()));
         }
+        if let Err(problem) = self.log.check_level() {
+            problems.push(("log.level", problem));
+        }
         if self.max_active_transfers == 0 {
             problems.push(("max_active_transfers", "0 would let no job begin".to_owned()));
         }
@@ -131,6 +136,23 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,failbackd::transport=debug`.
     pub level: String,
+}
+
+impl LogConfig {
+    /// Whether the level can be meant. A filter takes any word for the name of a module, so that a level that is
+    /// misspelt would leave no log at all.
+    fn check_level(&self) -> Result<(), String> {
+        EnvFilter::try_new(&self.level).map_err(|error| error.to_string())?;
+        let spans = self.level.contains('[');
+        for directive in self.level.split(',').map(str::trim).filter(|it| !spans && !it.is_empty() && !it.contains('='))
+        {
+            if directive.parse::<LevelFilter>().is_err() && !directive.starts_with("failbackd") {
+                let words = "error, warn, info, debug, trace, off, or MODULE=LEVEL";
+                return Err(format!("{directive:?} is no level: write {words}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for LogConfig {

@@ -178,17 +178,37 @@ fn log(context: &RequestContext, journal: &Journal, started: Instant) {
     tracing::info!(
         target: "failbackd::request",
         operation = journal.operation,
-        class = journal.class.as_deref(),
-        method = journal.method.as_deref(),
+        class = journal.class.as_deref().map(cut),
+        method = journal.method.as_deref().map(cut),
         principal = principal.map(Principal::name),
         mechanism = principal.map(Principal::mechanism),
         peer = %context.peer,
-        message_id = journal.message_id.as_deref(),
+        message_id = journal.message_id.as_deref().map(cut),
         job = journal.job.map(tracing::field::display),
         outcome,
         return_value,
         refusal = message_id,
-        reason,
+        reason = reason.map(cut),
         micros,
     );
+}
+
+/// Octets of a text of the client's that the log takes: an id of a megabyte is not to fill the disk.
+const LOGGED_OCTETS_MAX: usize = 512;
+
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LOGGED_OCTETS_MAX)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_the_client_are_cut_between_characters() {
+        assert_eq!(cut("short"), "short");
+        assert_eq!(cut(&"x".repeat(512)).len(), 512);
+        assert_eq!(cut(&"x".repeat(513)).len(), 512);
+        assert_eq!(cut(&"\u{20ac}".repeat(200)).len(), 510);
+    }
 }

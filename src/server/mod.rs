@@ -14,7 +14,7 @@ use crate::cim::Schema;
 use crate::config::Config;
 use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
 use crate::provider::{Registry, SchemaMismatch};
-use crate::transport::{self, BindError, Listener, Running, Tls, TlsError};
+use crate::transport::{self, BindError, Listener, Running, Tls, TlsError, TransportLimits};
 use crate::xml;
 
 pub use handler::WsmanHandler;
@@ -55,7 +55,7 @@ pub struct Server {
 impl Server {
     /// Starts to serve an opened data directory.
     pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
-        transport::raise_open_files_limit();
+        let limits = transport_limits(config);
         let endpoint = endpoint(config, world.host_name())?;
         let handler = WsmanHandler::new(endpoint, Arc::clone(world.engine()), config.limits.operation_timeout());
         let mut listeners = Vec::new();
@@ -74,7 +74,7 @@ impl Server {
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
         let lines = listeners.iter().map(ToString::to_string).collect();
         let mechanisms = Mechanisms::new(vec![Arc::new(basic(config)?)], config.allow_unencrypted);
-        let running = transport::serve(listeners, Arc::new(handler), mechanisms, config.limits.transport());
+        let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
         Ok(Self { world, running, http, https, lines, patience })
     }
@@ -137,6 +137,22 @@ fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch
         machine: host_name.to_owned(),
     };
     Ok(Endpoint::new(schema, Registry::new(schema)?, settings))
+}
+
+/// The configured limits, as far as the system lets the process open files.
+fn transport_limits(config: &Config) -> TransportLimits {
+    let mut limits = config.limits.transport();
+    let wanted = limits.connections_max;
+    limits.connections_max = transport::connections_within(wanted, transport::raise_open_files_limit());
+    if limits.connections_max < wanted {
+        tracing::warn!(
+            message_id = "FBD1105",
+            connections_max = limits.connections_max,
+            wanted,
+            "the system's limit of open files allows fewer connections than configured (ulimit -n, LimitNOFILE)"
+        );
+    }
+    limits
 }
 
 /// The most items of one page (Windows' MaxBatchItems).

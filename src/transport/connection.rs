@@ -53,6 +53,10 @@ where
                 }
                 return Poll::Ready(());
             }
+            // Nothing was asked, or not all of it: there is no answer to wait for.
+            if told_to_stop && matches!(activity.phase(), Phase::Idle | Phase::Head) {
+                return Poll::Ready(());
+            }
             if activity.word() != seen {
                 seen = activity.word();
                 since = Instant::now();
@@ -78,4 +82,98 @@ where
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, IoSlice};
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Context;
+
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf};
+
+    use super::super::activity::Activity;
+    use super::super::http::Site;
+    use super::super::{Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Peer, RequestContext, TransportLimits};
+    use super::*;
+    use crate::auth::{Channel, Mechanisms, Principal, Role, Session};
+
+    /// Counts the writes to a stream, vectored or not, as a socket would see them.
+    struct Counted(DuplexStream, Arc<AtomicUsize>);
+
+    impl AsyncRead for Counted {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        }
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            let all: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+            Pin::new(&mut self.0).poll_write(cx, &all)
+        }
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    struct Echo;
+
+    impl Handler for Echo {
+        fn handle(&self, _: RequestContext, request: Bytes) -> AnswerFuture {
+            let answer = Answer { status: 200, body: request.to_vec(), content_type: CONTENT_TYPE_UTF8 };
+            Box::pin(async move { answer })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_one_write() {
+        const ROOM: usize = 1 << 20;
+        let site =
+            Site { handler: Arc::new(Echo), mechanisms: Mechanisms::default(), limits: TransportLimits::default() };
+        let connection = Arc::new(Connection {
+            site: Arc::new(site),
+            peer: Peer::Local,
+            channel: Channel { peer: None, encrypted: true },
+            local: Some(Arc::new(Principal::for_tests("otto", Role::Viewer))),
+            session: Mutex::new(Session::new()),
+            activity: Arc::new(Activity::new()),
+        });
+        let (mut client, stream) = tokio::io::duplex(ROOM);
+        let writes = Arc::new(AtomicUsize::new(0));
+        let (_stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(Counted(stream, Arc::clone(&writes)), connection, stopped));
+        for (answers, length) in (1..).zip([0, 1, 900, 5_000, 20_000, 400_000]) {
+            let request = format!("POST /wsman HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::with_capacity(ROOM);
+            let whole = |answer: &[u8]| {
+                let head = answer.windows(4).position(|window| window == b"\r\n\r\n");
+                head.is_some_and(|head| answer.len() == head + 4 + length)
+            };
+            while !whole(&answer) {
+                assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0);
+            }
+            assert_eq!(writes.load(Ordering::Relaxed), answers, "an answer of {length} octets");
+        }
+        drop(client);
+        server.await.unwrap();
+    }
 }

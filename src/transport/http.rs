@@ -68,6 +68,12 @@ fn route(request: &Request<Incoming>) -> Result<bool, Box<Reply>> {
         // A web page that a user of this server's network has open must not be able to use the user's place in it.
         return Err(explain(StatusCode::FORBIDDEN, "Requests from web pages (with an Origin header) are not served."));
     }
+    for name in [header::AUTHORIZATION, header::HOST, header::CONTENT_TYPE] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            // Whoever stands between may have looked at the other one.
+            return Err(explain(StatusCode::BAD_REQUEST, format!("More than one {name} header.")));
+        }
+    }
     let path = request.uri().path();
     let path = path.strip_suffix('/').unwrap_or(path);
     let identify = path.eq_ignore_ascii_case("/wsman-anon/identify");

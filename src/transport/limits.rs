@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The limits of connections and of HTTP messages.
 #[derive(Clone, Debug)]
 pub struct TransportLimits {
-    /// Connections at the same time, all listeners together. More wait in the kernel's queue.
+    /// Connections over TCP at the same time, all listeners together. More wait in the kernel's queue.
     pub connections_max: usize,
     /// Octets of a request line with its headers (a Kerberos ticket with many groups needs tens of thousands).
     pub header_octets_max: usize,

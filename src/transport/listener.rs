@@ -153,6 +153,17 @@ fn bind(kind: &'static str, address: &str) -> Result<TcpListener, BindError> {
     open().map_err(failed)
 }
 
+/// Descriptors that are left to store, disks and hooks when connections have taken all that they may.
+const FILES_FOR_OTHERS: u64 = 256;
+
+/// How many connections may be held at the same time where the system allows `files` descriptors: `wanted`, or as many
+/// as leave some to those who do the work. A job must not fail because clients connect.
+pub fn connections_within(wanted: usize, files: Option<u64>) -> usize {
+    let Some(files) = files else { return wanted };
+    let left = files.saturating_sub(FILES_FOR_OTHERS).max(files / 2).max(1);
+    wanted.min(usize::try_from(left).unwrap_or(usize::MAX))
+}
+
 /// Let the process hold as many connections as the system allows it to: the usual soft limit of 1,024 descriptors is
 /// less than `connections_max`. Returns the limit now in force, where there is one.
 pub fn raise_open_files_limit() -> Option<u64> {
@@ -168,9 +179,37 @@ pub fn raise_open_files_limit() -> Option<u64> {
 /// A server at work; [`Running::shutdown`] ends it.
 pub struct Running {
     stop: watch::Sender<bool>,
-    connections: Arc<Semaphore>,
-    connections_max: u32,
+    connections: Places,
+    local_connections: Places,
     local: Vec<PathBuf>,
+}
+
+/// Connections on the administration socket: places of its own, so that clients who took all others do not keep the
+/// administrator out.
+const LOCAL_CONNECTIONS_MAX: usize = 64;
+
+/// Places for connections.
+#[derive(Clone)]
+struct Places {
+    free: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Places {
+    fn new(wanted: usize) -> Self {
+        let all = u32::try_from(wanted).unwrap_or(u32::MAX).clamp(1, 1 << 20);
+        Self { free: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(1))), all }
+    }
+
+    /// Wait until nobody has a place any more.
+    async fn empty(&self) {
+        // The semaphore is never closed.
+        let _ = self.free.acquire_many(self.all).await;
+    }
+
+    fn taken(&self) -> usize {
+        usize::try_from(self.all).unwrap_or(usize::MAX).saturating_sub(self.free.available_permits())
+    }
 }
 
 /// Begin to accept on all `listeners`.
@@ -180,19 +219,22 @@ pub fn serve(
     mechanisms: Mechanisms,
     limits: TransportLimits,
 ) -> Running {
-    let connections_max = u32::try_from(limits.connections_max).unwrap_or(u32::MAX).clamp(1, 1 << 20);
-    let connections = Arc::new(Semaphore::new(usize::try_from(connections_max).unwrap_or(1)));
+    let connections = Places::new(limits.connections_max);
+    let local_connections = Places::new(LOCAL_CONNECTIONS_MAX);
     let (stop, _) = watch::channel(false);
     let site = Arc::new(Site { handler, mechanisms, limits });
     let mut local = Vec::new();
     for listener in listeners {
-        if let Bound::Local(_, path) = &listener.socket {
+        let places = if let Bound::Local(_, path) = &listener.socket {
             local.push(path.clone());
-        }
-        let accept = Accept { site: Arc::clone(&site), connections: Arc::clone(&connections), stop: stop.subscribe() };
+            &local_connections
+        } else {
+            &connections
+        };
+        let accept = Accept { site: Arc::clone(&site), places: Arc::clone(&places.free), stop: stop.subscribe() };
         tokio::spawn(accept.run(listener));
     }
-    Running { stop, connections, connections_max, local }
+    Running { stop, connections, local_connections, local }
 }
 
 impl Running {
@@ -203,11 +245,13 @@ impl Running {
         for path in &self.local {
             let _ = fs::remove_file(path);
         }
-        match tokio::time::timeout(patience, self.connections.acquire_many(self.connections_max)).await {
-            Ok(_) => 0,
-            Err(_) => usize::try_from(self.connections_max)
-                .unwrap_or(usize::MAX)
-                .saturating_sub(self.connections.available_permits()),
+        let all_ended = async {
+            self.connections.empty().await;
+            self.local_connections.empty().await;
+        };
+        match tokio::time::timeout(patience, all_ended).await {
+            Ok(()) => 0,
+            Err(_) => self.connections.taken().saturating_add(self.local_connections.taken()),
         }
     }
 }
@@ -215,7 +259,7 @@ impl Running {
 /// What an accepting task needs.
 struct Accept {
     site: Arc<Site>,
-    connections: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
@@ -227,10 +271,11 @@ enum Accepted {
 impl Accept {
     async fn run(self, listener: Listener) {
         let mut stop = self.stop.clone();
+        let mut failing = false;
         loop {
             let next = async {
                 // The permit comes first: past the cap, clients wait in the kernel's queue.
-                let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
+                let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
                 Some((permit, accept(&listener.socket).await))
             };
             let accepted = tokio::select! {
@@ -238,12 +283,22 @@ impl Accept {
                 accepted = next => accepted,
             };
             match accepted {
-                Some((permit, Ok(accepted))) => self.spawn(accepted, permit),
+                Some((permit, Ok(accepted))) => {
+                    failing = false;
+                    self.spawn(accepted, permit);
+                }
                 Some((permit, Err(error))) => {
                     drop(permit);
                     // The client of an aborted connection is gone; anything else (no descriptors) needs a rest.
                     if error.kind() != io::ErrorKind::ConnectionAborted {
-                        tracing::warn!(message_id = "FBD1103", %error, "accepting a connection failed");
+                        if !failing {
+                            tracing::warn!(
+                                message_id = "FBD1103",
+                                %error,
+                                "no connection can be accepted; trying again without a word until one is"
+                            );
+                        }
+                        failing = true;
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }
@@ -267,7 +322,13 @@ impl Accept {
                 tokio::spawn(async move {
                     let _permit = permit;
                     let handshake = Box::pin(tls.acceptor().accept(stream));
-                    match tokio::time::timeout(connection.site.limits.header_timeout, handshake).await {
+                    let handshake = tokio::time::timeout(connection.site.limits.header_timeout, handshake);
+                    let mut stopping = stop.clone();
+                    let handshake = tokio::select! {
+                        _ = stopping.wait_for(|stop| *stop) => return,
+                        handshake = handshake => handshake,
+                    };
+                    match handshake {
                         Ok(Ok(stream)) => connection::serve(stream, connection, stop).await,
                         Ok(Err(error)) => tracing::debug!(peer = %connection.peer, %error, "TLS handshake failed"),
                         Err(_) => tracing::debug!(peer = %connection.peer, "TLS handshake took too long"),
@@ -317,4 +378,25 @@ async fn accept(socket: &Bound) -> io::Result<Accepted> {
     // An answer is one write; waiting for more to send with it costs 40 ms against delayed acknowledgements.
     stream.set_nodelay(true)?;
     Ok(Accepted::Tcp(stream, address, tls.cloned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_the_work() {
+        for (wanted, files, left) in [
+            (4096, None, 4096),
+            (4096, Some(1 << 20), 4096),
+            (4096, Some(4352), 4096),
+            (4096, Some(4351), 4095),
+            (4096, Some(1024), 768),
+            (4096, Some(256), 128),
+            (4096, Some(0), 1),
+            (100, Some(1024), 100),
+        ] {
+            assert_eq!(connections_within(wanted, files), left, "{wanted} {files:?}");
+        }
+    }
 }

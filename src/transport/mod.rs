@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::auth::Principal;
 
 pub use limits::TransportLimits;
-pub use listener::{BindError, Listener, Running, raise_open_files_limit, serve};
+pub use listener::{BindError, Listener, Running, connections_within, raise_open_files_limit, serve};
 pub use tls::{Tls, TlsError};
 
 /// The content type of every SOAP answer in UTF-8, in Windows' own spelling.

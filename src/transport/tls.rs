@@ -156,16 +156,24 @@ fn make(source: &Source, host_name: &str, now: OffsetDateTime) -> Result<(), Tls
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     let key = rcgen::KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
+    // Without a certificate both are made anew: a crash between the two writes leaves no pair that does not fit.
+    remove(&source.certificate)?;
     write(&source.key, key.serialize_pem().as_bytes(), 0o600)?;
     write(&source.certificate, certificate.pem().as_bytes(), 0o644)
 }
 
-fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), TlsError> {
-    let write = || {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+fn remove(path: &Path) -> Result<(), TlsError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(TlsError::File { path: path.to_owned(), source })
         }
+        _ => Ok(()),
+    }
+}
+
+fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), TlsError> {
+    remove(path)?;
+    let write = || {
         let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
         file.write_all(octets)?;
         file.sync_all()

@@ -285,6 +285,70 @@ fn media_types_are_read_liberally_and_refused_in_words() {
 }
 
 #[test]
+fn what_may_stand_once_stands_once() {
+    run(async {
+        let server = Server::start(Setup::default());
+        let other = basic("otto", "wrong");
+        for headers in [other.as_str(), "Host: y\r\n", "Content-Type: text/xml\r\nContent-Type: text/xml\r\n"] {
+            let mut client = server.connect().await;
+            let reply = client.exchange(&otto(headers, "x")).await;
+            assert_eq!(reply.status, 400, "{headers}");
+            assert!(reply.body.contains("More than one"), "{}", reply.body);
+            assert_eq!(client.exchange(&otto("", "x")).await.status, 200, "the connection goes on");
+        }
+        let mut client = server.connect().await;
+        assert_eq!(client.exchange(&otto("Content-Length: 3\r\n", "x")).await.status, 400, "two lengths");
+        assert!(client.closed().await);
+    });
+}
+
+#[test]
+fn old_and_odd_forms_of_http_are_answered() {
+    run(async {
+        let server = Server::start(Setup::default());
+        let mut old = server.connect().await;
+        let reply = old.exchange(&otto("", "x").replace("HTTP/1.1", "HTTP/1.0")).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "otto -|x"));
+        assert!(old.closed().await, "HTTP/1.0 ends with its answer");
+        let mut last = server.connect().await;
+        assert_eq!(last.exchange(&otto("Connection: close\r\n", "x")).await.header("connection"), ["close"]);
+        assert!(last.closed().await);
+        let mut head = server.connect().await;
+        head.send(b"HEAD /wsman HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        let mut answer = String::new();
+        head.0.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+        // Schemes that are not spoken here are offered those that are.
+        for scheme in ["Negotiate", "NTLM", "Kerberos", "CredSSP"] {
+            let header = format!("Authorization: {scheme} TlRMTVNTUAABAAAAB4IIogAAAAA=\r\n");
+            let reply = server.once(&post(&header, "x")).await;
+            assert_eq!((reply.status, reply.header("www-authenticate")), (401, vec!["Basic realm=\"WSMAN\""]));
+        }
+    });
+}
+
+#[test]
+fn a_client_that_takes_no_answer_is_let_go() {
+    run(async {
+        let limits = TransportLimits {
+            write_timeout: Duration::from_millis(300),
+            body_octets_max: 64 << 20,
+            ..TransportLimits::default()
+        };
+        let server = Server::start(Setup { limits, ..Setup::default() });
+        let mut client = server.connect().await;
+        // More than the kernel holds for the two of them.
+        let length = 32 << 20;
+        client.send(otto("", &"x".repeat(length)).as_bytes()).await;
+        // Everybody is waited for, so this ends when the client's connection does.
+        assert_eq!(server.running.shutdown(Duration::from_secs(40)).await, 0);
+        let mut answer = Vec::new();
+        let ended = client.0.read_to_end(&mut answer).await;
+        assert!(answer.len() < length, "{ended:?} after the whole answer");
+    });
+}
+
+#[test]
 fn a_browser_is_refused() {
     run(async {
         let server = Server::start(Setup::default());
@@ -485,13 +549,19 @@ fn a_thousand_connections_at_once_are_served() {
 #[test]
 fn past_the_cap_connections_wait_and_are_served_in_their_turn() {
     run(async {
-        // Each listener's next connection takes a place of its own beforehand: three listeners, one connection.
+        // Each listener's next connection takes a place of its own beforehand: two over TCP, and one connection.
         let limits = TransportLimits { connections_max: 3, ..TransportLimits::default() };
         let server = Server::start(Setup { limits, ..Setup::default() });
         let mut first = server.connect().await;
         assert_eq!(first.exchange(&otto("", "x")).await.status, 200);
         let mut second = server.connect().await;
         second.send(otto("", "y").as_bytes()).await;
+        // The administrator does not wait in that line.
+        let path = server.directory.path().join("admin.sock");
+        for _ in 0..3 {
+            let mut local = Client(tokio::net::UnixStream::connect(&path).await.unwrap());
+            assert_eq!(local.exchange(&post("", "x")).await.status, 200);
+        }
         drop(first);
         assert_eq!(second.reply().await.unwrap().status, 200);
     });
@@ -553,6 +623,23 @@ fn shutdown_lets_the_request_in_flight_end() {
         assert!(held.closed().await);
         assert_eq!(shutdown.await.unwrap(), 0);
         assert!(TcpStream::connect(address).await.is_err());
+    });
+}
+
+#[test]
+fn shutdown_does_not_wait_for_those_who_ask_nothing() {
+    run(async {
+        let server = Server::start(Setup::default());
+        let mut silent = server.connect().await;
+        let mut half = server.connect().await;
+        half.send(b"POST /wsman HTTP/1.1\r\nHost").await;
+        let mut handshake = TcpStream::connect(&server.tls_address).await.unwrap();
+        // Both are taken in: a later connection has its answer.
+        assert_eq!(server.once(&otto("", "x")).await.status, 200);
+        let left = tokio::spawn(server.running.shutdown(Duration::from_mins(10)));
+        assert!(silent.closed().await && half.closed().await);
+        assert_eq!(handshake.read(&mut [0; 8]).await.unwrap_or(0), 0);
+        assert_eq!(left.await.unwrap(), 0);
     });
 }
 

@@ -115,9 +115,10 @@ async fn tell(arguments: &Arguments, server: &Server, vms: &[LabVm], password: &
         ));
     };
     let url = format!("http://{address}/wsman");
+    let mut stop = serve::Stop::listen();
     let rows = tokio::select! {
         rows = bring_home(server, vms, &url, password) => rows?,
-        () = serve::stopped() => return Err(Failure::Failed("stopped before the end".to_owned())),
+        () = stop.told() => return Err(Failure::Failed("stopped before the end".to_owned())),
     };
     print::line(&story::table(&rows));
     let holds = rows.iter().all(Row::holds);
@@ -135,7 +136,7 @@ async fn tell(arguments: &Arguments, server: &Server, vms: &[LabVm], password: &
          `failbackd demo --data-dir DIR --prepare` makes a lab for `failbackd serve` in which it starts a job.",
     );
     print::line("\nserving; Ctrl-C ends it");
-    serve::stopped().await;
+    stop.told().await;
     Ok(())
 }
 
