@@ -171,7 +171,8 @@ impl Lab {
     }
 }
 
-/// Runs one command of failbackd on a data directory to its end; `input` goes to its standard input; answers its output.
+/// Runs one command of failbackd on a data directory to its end, with `input` as its standard input; answers its
+/// output.
 fn failbackd(arguments: &[&str], data: &Path, input: Option<&str>) -> Result<Vec<u8>, Failure> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_failbackd"));
     command
