@@ -22,6 +22,7 @@ mod operator;
 mod power;
 mod process;
 mod replication;
+mod signals;
 mod store;
 mod tidy;
 mod transport;
