@@ -9,6 +9,8 @@ use std::fmt;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_MINUTE: i64 = 60 * MICROS_PER_SECOND;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+/// The largest offset from UTC that `xs:dateTime` has a form for; no place on earth has a larger one.
+const OFFSET_MINUTES_MAX: i16 = 14 * 60;
 /// The first interval that is too long to be written.
 const INTERVAL_MICROS_MAX: u64 = 100_000_000 * 86_400 * 1_000_000;
 /// Digits of either form, the dot and the suffix not counted.
@@ -70,6 +72,9 @@ impl CimDatetime {
             return octets.ends_with(b"000").then_some(CimDatetime::Interval { micros, digits: known });
         }
         let offset = if octets.ends_with(b"***") { 0 } else { three_digits([octets[22], octets[23], octets[24]])? };
+        if OFFSET_MINUTES_MAX < offset {
+            return None;
+        }
         let offset = if kind == b'-' { -offset } else { offset };
         // Unknown month and day stand for the first, so that the value has a place in the order of time.
         let month = if known < 6 { 1 } else { field(4, 6) };
@@ -365,10 +370,10 @@ fn parse_xs_offset(rest: &mut Cursor<'_>) -> Option<i16> {
     }
     let hours = rest.fixed(2)?;
     let minutes = if rest.eat(':') { rest.fixed(2)? } else { return None };
-    if hours > 14 || minutes > 59 {
+    let offset = i16::try_from(hours * 60 + minutes).ok().filter(|offset| *offset <= OFFSET_MINUTES_MAX)?;
+    if minutes > 59 {
         return None;
     }
-    let offset = i16::try_from(hours * 60 + minutes).ok()?;
     Some(if west { -offset } else { offset })
 }
 
@@ -446,6 +451,9 @@ mod tests {
             "202611231*****.******+000",
             "00000000000500.000000:001",
             "2026-11-23 18:03:29",
+            "20261123180329.123456-841",
+            "2026-11-23T18:03:29+14:01",
+            "2026-11-23T18:03:29+13:60",
             "P",
             "PT",
             "P1Y",
