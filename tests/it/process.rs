@@ -163,6 +163,15 @@ impl Served {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits until the log holds `text`: events below a warning are written in batches.
+    pub(crate) fn has_logged(&self, text: &str) {
+        let started = Instant::now();
+        while !self.log().contains(text) {
+            assert!(started.elapsed() < PATIENCE, "the log never says {text}:\n{}", self.log_end());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn log_end(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
