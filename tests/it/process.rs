@@ -252,7 +252,8 @@ impl Wire {
     }
 }
 
-fn envelope(message: &str, action: &str, class: &str, selectors: &[(&str, &str)], body: &str) -> String {
+/// A request; `body` is elements already.
+pub(crate) fn envelope(message: &str, action: &str, class: &str, selectors: &[(&str, &str)], body: &str) -> String {
     let mut set = String::new();
     for (name, value) in selectors {
         set.extend([r#"<w:Selector Name=""#, name, r#"">"#, value, "</w:Selector>"]);

@@ -140,6 +140,10 @@ impl Reply {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self(stream)
+    }
+
     pub(crate) async fn send(&mut self, octets: &[u8]) {
         self.0.write_all(octets).await.unwrap();
     }
