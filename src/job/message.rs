@@ -208,6 +208,9 @@ messages! {
     CERTIFICATE_KEPT = "FBD4002", "Could not read the certificate again from", cause::CONFIGURATION,
         "The certificate or its key cannot be read, or the two do not fit; the one in use stays",
         ["Correct the file that is named.", "Send SIGHUP again."];
+    DIRECTORY_SHARED = "FBD4003", "Others may write to", cause::ACCESS,
+        "The data directory lets accounts besides its owner's write, who could put other users or images there",
+        ["Take the permission away: chmod go-rwx.", "Look for files that the server did not make."];
 }
 
 impl Message {

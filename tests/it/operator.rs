@@ -102,6 +102,22 @@ fn a_data_directory_that_cannot_be_used() {
 }
 
 #[test]
+fn a_data_directory_that_others_may_write_to() {
+    let lab = Lab::prepare(1, SMALL);
+    for (mode, told) in [(0o755, 0), (0o775, 1), (0o757, 2), (0o700, 2)] {
+        fs::set_permissions(&lab.data, Permissions::from_mode(mode)).unwrap();
+        let server = lab.serve(&[]);
+        let log = server.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("FBD4003")).collect();
+        assert_eq!(lines.len(), told, "{mode:o}: {log}");
+        let mode = format!("{mode:04o}");
+        let named = |line: &&str| line.contains(&mode) && line.contains(lab.data.to_str().unwrap());
+        assert!(told == 0 || mode == "0700" || lines.last().is_some_and(named), "{lines:?}");
+        assert!(server.terminate().0.success());
+    }
+}
+
+#[test]
 fn a_damaged_store_is_named_and_left_alone() {
     let lab = Lab::prepare(1, SMALL);
     let store = lab.data.join("failbackd.redb");
