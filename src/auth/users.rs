@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
+use super::local;
 use super::password::{Cost, PasswordError, SALT_OCTETS, StoredPassword};
 use super::principal::Role;
 
@@ -250,6 +251,8 @@ fn check_name(name: &str) -> Result<(), UsersError> {
         "it has white space or control characters"
     } else if name.contains([':', '\\', '@', '/']) {
         "':' ends a name in HTTP Basic, '\\', '@' and '/' separate it from its domain"
+    } else if same_name(name, local::NAME) {
+        "it is the administrator's on the server's own socket"
     } else {
         return Ok(());
     };
@@ -477,10 +480,10 @@ mod tests {
     }
 
     #[test]
-    fn names_that_a_header_cannot_carry_are_refused() {
+    fn names_that_nobody_may_have_are_refused() {
         let (_directory, file) = file();
         let long = "n".repeat(65);
-        for name in ["", "a:b", "d\\u", "u@d", "a b", "a\u{7}", "a/b", &long] {
+        for name in ["", "a:b", "d\\u", "u@d", "a b", "a\u{7}", "a/b", "Local", &long] {
             let result = file.add(name, Role::Viewer, b"x", [1; SALT_OCTETS], CHEAP);
             assert!(matches!(result, Err(UsersError::Name { .. })), "{name:?}");
         }
