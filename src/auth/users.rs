@@ -116,6 +116,12 @@ impl UserFile {
         Ok(self.read()?.into_iter().map(|line| UserEntry { name: line.name, role: line.role }).collect())
     }
 
+    /// Whether a user of this name could be added now; the error says why not.
+    pub fn check_new(&self, name: &str) -> Result<(), UsersError> {
+        check_name(name)?;
+        check_absent(&self.read()?, name)
+    }
+
     /// Add a user. `salt` must be random.
     pub fn add(
         &self,
@@ -129,9 +135,7 @@ impl UserFile {
         let password = StoredPassword::create(password, salt, cost)?.to_phc();
         let _lock = self.lock()?;
         let mut lines = self.read()?;
-        if lines.iter().any(|line| same_name(&line.name, name)) {
-            return Err(UsersError::Exists(name.to_owned()));
-        }
+        check_absent(&lines, name)?;
         lines.push(Line { name: name.to_owned(), role, password });
         self.replace(&lines)
     }
@@ -257,6 +261,13 @@ fn check_name(name: &str) -> Result<(), UsersError> {
         return Ok(());
     };
     Err(UsersError::Name { name: name.to_owned(), problem })
+}
+
+fn check_absent(lines: &[Line], name: &str) -> Result<(), UsersError> {
+    if lines.iter().any(|line| same_name(&line.name, name)) {
+        return Err(UsersError::Exists(name.to_owned()));
+    }
+    Ok(())
 }
 
 fn same_name(one: &str, other: &str) -> bool {
