@@ -11,7 +11,7 @@ use crate::backend::file::{FileDriver, FileSettings, VmDisks};
 use crate::config::Config;
 use crate::job::Message;
 use crate::replication::{View, VmId};
-use crate::service::{Engine, EngineSettings, ImportError, NewVm, OpenError, SystemClock, stored_view};
+use crate::service::{Engine, EngineSettings, Identity, ImportError, NewVm, OpenError, SystemClock, stored_view};
 use crate::store::{RedbStore, Store, StoreError};
 
 use super::inventory;
@@ -116,7 +116,7 @@ impl World {
         let Some(disks) = disks else { return Ok(self.engine.import_vm(new).await?) };
         let id = VmId(disks.vm);
         if self.engine.view().vm(id).is_some() {
-            return Err(ImportError::Taken { key: id.to_string() }.into());
+            return Err(ImportError::Taken(Identity::Id(id)).into());
         }
         inventory::add(&self.store, &self.files, disks).await?;
         match self.engine.import_vm(new).await {
