@@ -41,7 +41,8 @@ pub(crate) fn providers(schema: &Schema) -> Result<Vec<Box<dyn Provider>>, Schem
 
 /// A GUID as Hyper-V writes it.
 pub(crate) fn guid(id: Uuid) -> Text {
-    Text::Owned(format!("{:X}", id.hyphenated()))
+    let mut text = Uuid::encode_buffer();
+    Text::Owned(id.hyphenated().encode_upper(&mut text).to_owned())
 }
 
 /// A text of the view as a value.
