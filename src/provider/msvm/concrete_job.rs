@@ -10,7 +10,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::JobEntry;
 
-use super::{datetime, demanded, guid, owned, parse_guid, single_key};
+use super::{datetime, demanded, guid, only, owned, parse_guid, single_key};
 
 slots! {
     Slots of "Msvm_ConcreteJob" {
@@ -166,10 +166,7 @@ impl Provider for ConcreteJobs {
         let key = |entry: &JobEntry| Key(entry.job.id.0.as_u128(), 0);
         if let Some(id) = demanded(query, self.slots.instance_id) {
             let entry = parse_job(id).and_then(|id| cx.view.job(id));
-            let stopped = entry
-                .filter(|entry| after.is_none_or(|after| after < key(entry)))
-                .is_some_and(|entry| sink.push(key(entry), self.instance(cx, entry)).is_break());
-            return if stopped { Flow::Stopped } else { Flow::End };
+            return entry.map_or(Flow::End, |entry| only(key(entry), after, sink, || self.instance(cx, entry)));
         }
         for entry in cx.view.jobs_after(after.map(|key| JobId(Uuid::from_u128(key.0)))) {
             if sink.push(key(entry), self.instance(cx, entry)).is_break() {
