@@ -53,7 +53,7 @@ pub struct EndpointSettings {
     /// The security profiles that are offered, told to authenticated clients.
     pub profiles: Vec<&'static str>,
     /// The name of this host in faults.
-    pub machine: String,
+    pub machine: Arc<str>,
 }
 
 /// The sans-IO endpoint: schema, providers and enumeration contexts.
@@ -152,7 +152,7 @@ impl Endpoint {
             }
         };
         let (mut correlation, request) = wsman::decode(&document);
-        correlation.machine = Some(self.settings.machine.clone());
+        correlation.machine = Some(Arc::clone(&self.settings.machine));
         journal.message_id = correlation.relates_to.as_deref().map(|id| clipped(id).to_owned());
         let reply = request
             .map_err(|fault| *fault)

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cim::{ClassId, Query, Resolved};
-use crate::job::JobId;
 use crate::provider::ReadContext;
 use crate::soap::Fault;
 use crate::wscim::{self, Resource, Target};
@@ -107,7 +106,7 @@ impl Exchange<'_> {
         let path = wscim::object_path(class, &self.request.selectors, schema)?;
         let cx = endpoint.read_context(self.call);
         let instance = endpoint.registry.get(&cx, &path).map_err(wscim::fault_of)?;
-        journal.job = job_id(&wscim::path_of(&instance, schema), endpoint);
+        journal.job = endpoint.registry.job_of(&instance);
         self.bounded(self.encode(|w| {
             wscim::write_instance(w, &endpoint.codec, schema, resource.family, &instance);
         }))
@@ -252,9 +251,4 @@ fn echoed_octets_max(correlation: &Correlation<'_>) -> usize {
     let texts: usize = texts.into_iter().flatten().map(|text| 6 * text.len()).sum();
     let markup: usize = correlation.reply_parameters.iter().map(|block| 512 + 2 * block.markup().len()).sum();
     texts + markup
-}
-
-/// The job that a path names, for the log.
-pub(super) fn job_id(path: &crate::cim::ObjectPath, endpoint: &Endpoint) -> Option<JobId> {
-    endpoint.registry.job_id(path)
 }

@@ -179,9 +179,9 @@ impl Registry {
         Some(self.job.path(job))
     }
 
-    /// The job that a path names.
-    pub fn job_id(&self, path: &ObjectPath) -> Option<JobId> {
-        self.job.id(path)
+    /// The job that an instance is about, when it is one of `Msvm_ConcreteJob`.
+    pub fn job_of(&self, instance: &CimInstance) -> Option<JobId> {
+        self.job.id(instance)
     }
 }
 

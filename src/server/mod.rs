@@ -156,7 +156,7 @@ fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch
             "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/http/basic",
             "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/basic",
         ],
-        machine: host_name.to_owned(),
+        machine: host_name.into(),
     };
     Ok(Endpoint::new(schema, Registry::new(schema)?, settings))
 }

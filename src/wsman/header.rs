@@ -7,6 +7,7 @@ use crate::soap::{
 };
 use crate::xml::{Element, name};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The least MaxEnvelopeSize that may be asked for (DSP0226 R6.2-4). //= CTL-10
@@ -35,7 +36,7 @@ pub struct Correlation<'d> {
     /// `xml:lang` of `wsman:Locale`: a hint; answers are in English. //= CTL-13
     pub locale: Option<Cow<'d, str>>,
     /// Name of this machine for `WSManFault/@Machine`, which the caller fills in; `localhost` when it does not.
-    pub machine: Option<String>,
+    pub machine: Option<Arc<str>>,
 }
 
 /// Header blocks that are understood, by local name: those of WS-Addressing and of WS-Management, and Microsoft's.

@@ -26,7 +26,7 @@ pub(super) fn endpoint() -> Endpoint {
         cursors: CursorLimits::default(),
         version: "OS: 0.0.0 SP: 0.0 Stack: 3.0".to_owned(),
         profiles: vec!["http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/basic"],
-        machine: "HOST".to_owned(),
+        machine: "HOST".into(),
     };
     Endpoint::new(schema, Registry::new(schema).unwrap(), settings)
 }

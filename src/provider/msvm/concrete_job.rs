@@ -1,14 +1,16 @@
 //! `Msvm_ConcreteJob`: every job while it is readable, with the live progress of its cell.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
-use crate::cim::{CimDatetime, CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value, write_cim_xml};
+use crate::cim::{CimDatetime, CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Text, Value, write_cim_xml};
 use crate::job::{Job, JobError, JobId, JobState, Timestamp};
 use crate::provider::slots::slots;
 use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::JobEntry;
 
-use super::{datetime, demanded, guid, owned, parse_guid, single_key};
+use super::{datetime, demanded, guid, only, owned, parse_guid, single_key};
 
 slots! {
     Slots of "Msvm_ConcreteJob" {
@@ -68,7 +70,7 @@ const NOT_STARTED: Timestamp = Timestamp(-11_644_473_600_000_000);
 pub(super) struct ConcreteJobs {
     slots: Slots,
     /// The name of each job type in the class's own value map.
-    type_names: Vec<(u16, String)>,
+    type_names: Vec<(u16, Arc<str>)>,
 }
 
 impl ConcreteJobs {
@@ -77,13 +79,14 @@ impl ConcreteJobs {
         let property = schema.class(slots.class).property_at(slots.job_type);
         let property = property.ok_or_else(|| SchemaMismatch("JobType".to_owned()))?;
         let type_names = (0..=999)
-            .filter_map(|number| property.values.name_of(i64::from(number)).map(|name| (number, name.to_owned())))
+            .filter_map(|number| property.values.name_of(i64::from(number)).map(|name| (number, Arc::from(name))))
             .collect();
         Ok(Self { slots, type_names })
     }
 
-    fn type_name(&self, job_type: u16) -> &str {
-        self.type_names.iter().find(|(number, _)| *number == job_type).map_or("Replication job", |(_, name)| name)
+    fn type_name(&self, job_type: u16) -> Text {
+        let known = self.type_names.iter().find(|(number, _)| *number == job_type);
+        known.map_or(Text::Static("Replication job"), |(_, name)| Text::from(name))
     }
 
     fn instance(&self, cx: &ReadContext<'_>, entry: &JobEntry) -> CimInstance {
@@ -91,9 +94,9 @@ impl ConcreteJobs {
         let mut instance = CimInstance::new(cx.schema.class(s.class));
         let type_name = self.type_name(job.job_type.0);
         instance.set(s.instance_id, guid(job.id.0));
-        instance.set(s.caption, owned(type_name));
-        instance.set(s.description, format!("{type_name}: {}", job.subject_name));
-        instance.set(s.element_name, owned(type_name));
+        instance.set(s.caption, type_name.clone());
+        instance.set(s.description, format!("{}: {}", &*type_name, job.subject_name));
+        instance.set(s.element_name, type_name);
         instance.set(s.name, "Msvm_ConcreteJob");
         instance.set(s.install_date, datetime(Some(job.submitted)));
         self.set_status(&mut instance, job);
@@ -163,10 +166,7 @@ impl Provider for ConcreteJobs {
         let key = |entry: &JobEntry| Key(entry.job.id.0.as_u128(), 0);
         if let Some(id) = demanded(query, self.slots.instance_id) {
             let entry = parse_job(id).and_then(|id| cx.view.job(id));
-            let stopped = entry
-                .filter(|entry| after.is_none_or(|after| after < key(entry)))
-                .is_some_and(|entry| sink.push(key(entry), self.instance(cx, entry)).is_break());
-            return if stopped { Flow::Stopped } else { Flow::End };
+            return entry.map_or(Flow::End, |entry| only(key(entry), after, sink, || self.instance(cx, entry)));
         }
         for entry in cx.view.jobs_after(after.map(|key| JobId(Uuid::from_u128(key.0)))) {
             if sink.push(key(entry), self.instance(cx, entry)).is_break() {
@@ -192,8 +192,9 @@ impl JobPaths {
         single_key(self.slots.class, self.slots.instance_id, guid(job.0))
     }
 
-    pub(crate) fn id(&self, path: &ObjectPath) -> Option<JobId> {
-        text_of(path, self.slots.instance_id).filter(|_| path.class == self.slots.class).and_then(parse_job)
+    pub(crate) fn id(&self, instance: &CimInstance) -> Option<JobId> {
+        let id = instance.get(self.slots.instance_id).as_str().filter(|_| instance.class == self.slots.class);
+        id.and_then(parse_job)
     }
 }
 

@@ -41,7 +41,8 @@ pub(crate) fn providers(schema: &Schema) -> Result<Vec<Box<dyn Provider>>, Schem
 
 /// A GUID as Hyper-V writes it.
 pub(crate) fn guid(id: Uuid) -> Text {
-    Text::Owned(format!("{:X}", id.hyphenated()))
+    let mut text = Uuid::encode_buffer();
+    Text::Owned(id.hyphenated().encode_upper(&mut text).to_owned())
 }
 
 /// A text of the view as a value.
@@ -74,12 +75,17 @@ pub(crate) fn vm_after(after: Option<Key>) -> Option<VmId> {
     after.map(|key| VmId(Uuid::from_u128(key.0)))
 }
 
-/// Enumerates the one instance of a class.
-pub(crate) fn singleton(after: Option<Key>, sink: &mut dyn Sink, instance: impl FnOnce() -> CimInstance) -> Flow {
-    if after.is_none() && sink.push(Key(0, 0), instance()).is_break() {
+/// Enumerates one instance, unless it was sent before.
+pub(crate) fn only(key: Key, after: Option<Key>, sink: &mut dyn Sink, instance: impl FnOnce() -> CimInstance) -> Flow {
+    if after.is_none_or(|after| after < key) && sink.push(key, instance()).is_break() {
         return Flow::Stopped;
     }
     Flow::End
+}
+
+/// Enumerates the one instance of a class.
+pub(crate) fn singleton(after: Option<Key>, sink: &mut dyn Sink, instance: impl FnOnce() -> CimInstance) -> Flow {
+    only(Key(0, 0), after, sink, instance)
 }
 
 /// The virtual machine of an `InstanceID` such as `Microsoft:<GUID>\HVR`, with what follows the GUID.
@@ -127,10 +133,12 @@ pub(crate) fn by_vm(
     instance: impl Fn(&Vm) -> CimInstance,
 ) -> Flow {
     let key = |vm: &Vm| Key(vm.id.0.as_u128(), 1);
-    let stopped = match wanted {
-        Wanted::Nobody => false,
-        Wanted::This(vm) => after.is_none_or(|after| after < key(vm)) && sink.push(key(vm), instance(vm)).is_break(),
-        Wanted::Every => cx.view.vms_after(vm_after(after)).any(|vm| sink.push(key(vm), instance(vm)).is_break()),
-    };
-    if stopped { Flow::Stopped } else { Flow::End }
+    match wanted {
+        Wanted::Nobody => Flow::End,
+        Wanted::This(vm) => only(key(vm), after, sink, || instance(vm)),
+        Wanted::Every => {
+            let full = cx.view.vms_after(vm_after(after)).any(|vm| sink.push(key(vm), instance(vm)).is_break());
+            if full { Flow::Stopped } else { Flow::End }
+        }
+    }
 }

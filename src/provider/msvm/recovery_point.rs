@@ -7,7 +7,7 @@ use crate::provider::slots::slots;
 use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
 use crate::replication::{PointId, RecoveryPoint, Site, VmId};
 
-use super::{datetime, demanded, guid, owned, parse_guid};
+use super::{datetime, demanded, guid, only, owned, parse_guid};
 
 slots! {
     Slots of "Msvm_VirtualSystemSettingData" {
@@ -84,10 +84,7 @@ impl Provider for RecoveryPoints {
     ) -> Flow {
         if let Some(id) = demanded(query, self.slots.instance_id) {
             let point = parse_point(id).and_then(|id| cx.view.point(id));
-            let stopped = point
-                .filter(|point| after.is_none_or(|after| after < key(point)))
-                .is_some_and(|point| sink.push(key(point), self.instance(cx, point)).is_break());
-            return if stopped { Flow::Stopped } else { Flow::End };
+            return point.map_or(Flow::End, |point| only(key(point), after, sink, || self.instance(cx, point)));
         }
         let vm = demanded(query, self.slots.virtual_system_identifier);
         let vm = match vm.map(parse_guid) {

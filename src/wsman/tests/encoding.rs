@@ -52,7 +52,7 @@ fn a_fault_goes_to_the_fault_endpoint() {
     );
     let document = parse(&text);
     let (mut correlation, _) = decode(&document);
-    correlation.machine = Some("host-1".to_owned());
+    correlation.machine = Some("host-1".into());
     let mut out = Vec::new();
     encode_fault(&mut out, &correlation, ID, &fault::timed_out("late"));
     let text = String::from_utf8(out).unwrap();
