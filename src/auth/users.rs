@@ -373,11 +373,11 @@ impl Users {
         let fresh = self.file.read().and_then(|it| snapshot(it, generation, stamp, self.decoy, self.file.path()));
         let fresh = match fresh {
             Ok(fresh) => {
-                tracing::info!(message_id = "FBD1001", users = fresh.known.len(), "users file read again");
+                tracing::info!(message_id = "FBD4004", users = fresh.known.len(), "users file read again");
                 fresh
             }
             Err(error) => {
-                tracing::error!(message_id = "FBD1002", %error, "nobody can log in until the users file is put right");
+                tracing::error!(message_id = "FBD4005", %error, "nobody can log in until the users file is put right");
                 Snapshot { generation, known: Vec::new(), decoy: Arc::clone(&current.decoy), stamp }
             }
         };

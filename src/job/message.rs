@@ -211,6 +211,12 @@ messages! {
     DIRECTORY_SHARED = "FBD4003", "Others may write to", cause::ACCESS,
         "The data directory lets accounts besides its owner's write, who could put other users or images there",
         ["Take the permission away: chmod go-rwx.", "Look for files that the server did not make."];
+    USERS_RELOADED = "FBD4004", "Read the users again from", cause::OTHER,
+        "The users file has changed",
+        ["Nothing: logins are checked against the new users."];
+    USERS_UNUSABLE = "FBD4005", "Could not read the users again from", cause::CONFIGURATION,
+        "The users file is damaged, open to others or cannot be read; nobody can log in",
+        ["Correct the file, or its mode, as the error says; it is read again by itself."];
 }
 
 impl Message {
