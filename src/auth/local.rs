@@ -4,6 +4,10 @@ use std::os::fd::AsFd;
 
 use super::principal::{Principal, Role};
 
+/// The local administrator's name. No user of the users file may have it: enumeration contexts, their quota and
+/// repeated calls belong to a name.
+pub(super) const NAME: &str = "local";
+
 /// Why the peer of a unix socket is not the local administrator.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalRefusal {
@@ -21,7 +25,7 @@ pub fn local_administrator(socket: impl AsFd) -> Result<Principal, LocalRefusal>
     let peer = rustix::net::sockopt::socket_peercred(socket).map_err(std::io::Error::from)?;
     let own = rustix::process::geteuid();
     if peer.uid == own || peer.uid.is_root() {
-        Ok(Principal::new("local".to_owned(), Role::Administrator, "local"))
+        Ok(Principal::new(NAME.to_owned(), Role::Administrator, "local"))
     } else {
         Err(LocalRefusal::Stranger(peer.uid.as_raw()))
     }

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
+use super::local;
 use super::password::{Cost, PasswordError, SALT_OCTETS, StoredPassword};
 use super::principal::Role;
 
@@ -115,6 +116,12 @@ impl UserFile {
         Ok(self.read()?.into_iter().map(|line| UserEntry { name: line.name, role: line.role }).collect())
     }
 
+    /// Whether a user of this name could be added now; the error says why not.
+    pub fn check_new(&self, name: &str) -> Result<(), UsersError> {
+        check_name(name)?;
+        check_absent(&self.read()?, name)
+    }
+
     /// Add a user. `salt` must be random.
     pub fn add(
         &self,
@@ -128,9 +135,7 @@ impl UserFile {
         let password = StoredPassword::create(password, salt, cost)?.to_phc();
         let _lock = self.lock()?;
         let mut lines = self.read()?;
-        if lines.iter().any(|line| same_name(&line.name, name)) {
-            return Err(UsersError::Exists(name.to_owned()));
-        }
+        check_absent(&lines, name)?;
         lines.push(Line { name: name.to_owned(), role, password });
         self.replace(&lines)
     }
@@ -250,10 +255,19 @@ fn check_name(name: &str) -> Result<(), UsersError> {
         "it has white space or control characters"
     } else if name.contains([':', '\\', '@', '/']) {
         "':' ends a name in HTTP Basic, '\\', '@' and '/' separate it from its domain"
+    } else if same_name(name, local::NAME) {
+        "it is the administrator's on the server's own socket"
     } else {
         return Ok(());
     };
     Err(UsersError::Name { name: name.to_owned(), problem })
+}
+
+fn check_absent(lines: &[Line], name: &str) -> Result<(), UsersError> {
+    if lines.iter().any(|line| same_name(&line.name, name)) {
+        return Err(UsersError::Exists(name.to_owned()));
+    }
+    Ok(())
 }
 
 fn same_name(one: &str, other: &str) -> bool {
@@ -477,10 +491,10 @@ mod tests {
     }
 
     #[test]
-    fn names_that_a_header_cannot_carry_are_refused() {
+    fn names_that_nobody_may_have_are_refused() {
         let (_directory, file) = file();
         let long = "n".repeat(65);
-        for name in ["", "a:b", "d\\u", "u@d", "a b", "a\u{7}", "a/b", &long] {
+        for name in ["", "a:b", "d\\u", "u@d", "a b", "a\u{7}", "a/b", "Local", &long] {
             let result = file.add(name, Role::Viewer, b"x", [1; SALT_OCTETS], CHEAP);
             assert!(matches!(result, Err(UsersError::Name { .. })), "{name:?}");
         }

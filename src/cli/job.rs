@@ -3,14 +3,18 @@
 use super::follow;
 use super::place::Place;
 use super::print;
+use super::source::Source;
 use super::{Failure, Outcome, block_on};
-use crate::client::{Argument, Client, Enumeration, Instance, Item};
-use crate::job::{Job, JobId, JobState};
+use crate::client::{Argument, Instance};
+use crate::job::{JobId, JobState};
 use crate::replication::{JobEntry, View};
 use crate::soap::{EndpointReference, SelectorSet};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use uuid::Uuid;
+
+/// The class of jobs.
+const CLASS: &str = "Msvm_ConcreteJob";
 
 /// What `job` takes.
 #[derive(Debug, Args)]
@@ -56,10 +60,8 @@ pub fn run(arguments: Arguments) -> Outcome {
     block_on(async {
         match arguments.operation {
             Operation::List { place, json } => {
-                let mut jobs: Vec<Line> = match place.server().await? {
-                    Some(mut client) => listed(&mut client).await?,
-                    None => place.view().await?.jobs_after(None).map(|entry| Line::from_entry(entry)).collect(),
-                };
+                let jobs = Source::of(&place).await?.all(CLASS).await?;
+                let mut jobs: Vec<Line> = jobs.iter().map(Line::from_instance).collect();
                 jobs.sort_by(|a, b| (&a.submitted, &a.id).cmp(&(&b.submitted, &b.id)));
                 show_list(&jobs, json);
                 Ok(())
@@ -77,23 +79,11 @@ struct Line {
     state: u64,
     percent: u64,
     status: String,
-    /// When it was submitted, as a text that sorts; both sources are never in one list.
+    /// When it was submitted, as a text that sorts.
     submitted: String,
 }
 
 impl Line {
-    fn from_entry(entry: &JobEntry) -> Self {
-        let Job { id, job_type, subject_name, state, job_status, submitted, .. } = &entry.job;
-        Self {
-            id: print::guid(id.0),
-            name: format!("{}: {subject_name}", job_type.text().unwrap_or("Job")),
-            state: u64::from(state.0),
-            percent: u64::from(entry.percent_complete()),
-            status: job_status.clone(),
-            submitted: format!("{:020}", submitted.0),
-        }
-    }
-
     fn from_instance(instance: &Instance) -> Self {
         let text = |name: &str| instance.text(name).unwrap_or_default().to_owned();
         Self {
@@ -105,21 +95,6 @@ impl Line {
             submitted: text("TimeSubmitted"),
         }
     }
-}
-
-async fn listed(client: &mut Client) -> Result<Vec<Line>, Failure> {
-    let enumeration = Enumeration { resource_uri: Place::class("Msvm_ConcreteJob"), ..Enumeration::default() };
-    let mut jobs = Vec::new();
-    client
-        .enumerate(&enumeration, |page| {
-            for item in page {
-                if let Item::Object(instance, _) = item {
-                    jobs.push(Line::from_instance(&instance));
-                }
-            }
-        })
-        .await?;
-    Ok(jobs)
 }
 
 fn show_list(jobs: &[Line], as_json: bool) {
@@ -147,64 +122,39 @@ fn show_list(jobs: &[Line], as_json: bool) {
 }
 
 async fn show(place: &Place, id: Uuid, as_json: bool) -> Outcome {
-    if let Some(mut client) = place.server().await? {
-        let instance = client.get_reference(&reference(id)).await?;
-        if as_json {
-            print::line(&format!("{:#}", print::instance_json(&instance)));
-        } else {
-            print::line(&print::instance_text(&instance));
-        }
-        return Ok(());
-    }
-    let view = place.view().await?;
-    let entry = find(&view, id)?;
-    if as_json {
-        let job = serde_json::to_value(&entry.job).map_err(|error| Failure::from_error(&error))?;
-        print::line(&format!("{job:#}"));
-    } else {
-        print::line(&print::pairs(&stored(entry)));
-    }
+    let found = Source::of(place).await?.named(CLASS, "InstanceID", &print::guid(id)).await?;
+    let job = found.ok_or_else(|| missing(id))?;
+    print::line(&if as_json { format!("{:#}", print::instance_json(&job)) } else { told(&job) });
     Ok(())
 }
 
-fn find(view: &View, id: Uuid) -> Result<&JobEntry, Failure> {
-    let found = view.job(JobId(id));
-    found.map(|entry| &**entry).ok_or_else(|| Failure::Failed(format!("there is no job {}", print::guid(id))))
+/// A job at length.
+fn told(job: &Instance) -> String {
+    let text = |name: &str| job.text(name).unwrap_or_default().to_owned();
+    let number = |name: &str| job.number(name).unwrap_or_default();
+    let ended = JobState(u16::try_from(number("JobState")).unwrap_or_default()).is_terminal();
+    let failed = number("ErrorCode") != 0;
+    let error = if failed { text("ErrorDescription") } else { String::new() };
+    print::told(&[
+        ("Job", text("InstanceID")),
+        ("Name", text("Description")),
+        ("Owner", text("Owner")),
+        ("State", follow::state_word(number("JobState")).to_owned()),
+        ("Done", format!("{} %", number("PercentComplete"))),
+        ("Status", text("JobStatus")),
+        ("Submitted", print::moment(job, "TimeSubmitted")),
+        ("Started", print::moment(job, "StartTime")),
+        (if ended { "Ended" } else { "Changed" }, print::moment(job, "TimeOfLastStateChange")),
+        ("Error", error),
+    ])
 }
 
-/// A job as the store has it, told at length.
-fn stored(entry: &JobEntry) -> Vec<(String, String)> {
-    let job = &entry.job;
-    let moment = |micros: Option<crate::job::Timestamp>| micros.map(print::moment).unwrap_or_default();
-    let mut rows = vec![
-        ("Job", print::guid(job.id.0)),
-        ("Type", job.job_type.to_string()),
-        ("VM", format!("{} ({})", job.subject_name, job.subject)),
-        ("Owner", job.owner.clone()),
-        ("State", job.state.to_string()),
-        ("Done", format!("{} %", entry.percent_complete())),
-        ("Status", job.job_status.clone()),
-        ("Step", job.phase.clone()),
-        ("Submitted", moment(Some(job.submitted))),
-        ("Started", moment(job.started)),
-        ("Ended", moment(job.ended)),
-    ];
-    if let Some(error) = &job.error {
-        rows.push(("Error", format!("{} {}", error.message_id, error.description)));
-        rows.push(("Probable cause", error.probable_cause_description.clone()));
-        rows.push(("What to do", error.recommended_actions.join("\n")));
-    }
-    if let Some(report) = &job.report {
-        rows.push((
-            "Compared",
-            format!("{} blocks, {}", report.blocks_compared, print::octets(report.octets_compared)),
-        ));
-        rows.push(("Moved", format!("{} in {} rounds", print::octets(report.octets_moved), report.rounds)));
-        rows.push(("Downtime", format!("{} ms", report.downtime_ms)));
-        rows.push(("Left behind", print::octets(report.octets_left_behind)));
-        rows.push(("Verified", report.verified.clone()));
-    }
-    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+fn missing(id: Uuid) -> Failure {
+    Failure::Failed(format!("there is no job {}", print::guid(id)))
+}
+
+fn find(view: &View, id: Uuid) -> Result<&JobEntry, Failure> {
+    view.job(JobId(id)).map(|entry| &**entry).ok_or_else(|| missing(id))
 }
 
 async fn cancel(place: &Place, id: Uuid, wait: bool) -> Outcome {
@@ -248,5 +198,5 @@ async fn cancel(place: &Place, id: Uuid, wait: bool) -> Outcome {
 
 fn reference(id: Uuid) -> EndpointReference {
     let keys = SelectorSet::default().with("InstanceID", print::guid(id));
-    EndpointReference::anonymous(Place::class("Msvm_ConcreteJob"), keys)
+    EndpointReference::anonymous(Place::class(CLASS), keys)
 }

@@ -12,6 +12,7 @@ pub mod man;
 pub(crate) mod place;
 pub(crate) mod print;
 pub mod serve;
+pub(crate) mod source;
 pub mod user;
 pub mod vm;
 

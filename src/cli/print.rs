@@ -89,6 +89,12 @@ pub(crate) fn reference_text(reference: &crate::soap::EndpointReference) -> Stri
     format!("epr:{class}?{}", selectors.join("&"))
 }
 
+/// Label and value of what is told of an instance; what is empty is left out.
+pub(crate) fn told(rows: &[(&str, String)]) -> String {
+    let told = rows.iter().filter(|(_, value)| !value.is_empty());
+    pairs(&told.map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<Vec<_>>())
+}
+
 /// An instance as name and value under each other; null properties last, in one line.
 pub(crate) fn instance_text(instance: &Instance) -> String {
     let (null, set): (Vec<_>, Vec<_>) = instance.properties.iter().partition(|(_, value)| matches!(value, Value::Null));
@@ -161,13 +167,14 @@ pub(crate) fn guid(id: uuid::Uuid) -> String {
     format!("{:X}", id.hyphenated())
 }
 
-/// A moment for a reader, in UTC: `2026-01-02 03:04:05Z`.
-pub(crate) fn moment(timestamp: crate::job::Timestamp) -> String {
-    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]Z");
-    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp.0).saturating_mul(1000))
-        .ok()
-        .and_then(|moment| moment.format(&format).ok())
-        .unwrap_or_default()
+/// A moment of the protocol for a reader, to the second: `2026-01-02 03:04:05Z`. Nothing for the FILETIME zero, which
+/// stands for never.
+pub(crate) fn moment(instance: &Instance, property: &str) -> String {
+    let text = instance.text(property).unwrap_or_default();
+    match text.split_once('T') {
+        Some(("1601-01-01", _)) | None => String::new(),
+        Some((day, time)) => format!("{day} {}Z", time.trim_end_matches('Z').split('.').next().unwrap_or_default()),
+    }
 }
 
 /// Octets for a reader: `12.3 MiB`.

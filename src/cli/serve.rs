@@ -15,7 +15,7 @@ pub struct Arguments {
     flags: ServeFlags,
 }
 
-/// Serves until SIGTERM or Ctrl-C.
+/// Serves until SIGTERM or Ctrl-C. SIGHUP reads the certificate again.
 pub fn run(arguments: &Arguments) -> Outcome {
     let loaded = load(&arguments.flags, &environment()).map_err(|error| Failure::Usage(error.to_string()))?;
     let _log = logging::init(&loaded.config.log).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -26,13 +26,18 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let served = runtime.block_on(async {
         let config = &loaded.config;
         // From here on a signal waits for the start to end, and then stops the server in order.
-        let mut stop = Stop::listen();
+        let (mut stop, mut hangup) = (Stop::listen(), Told::listen(&[SignalKind::hangup()]));
         let world = World::open(config).await.map_err(|error| Failure::from_error(&error))?;
         let server = Server::start(config, world).map_err(|error| Failure::from_error(&error))?;
         for line in server.lines() {
             print::line(line);
         }
-        stop.told().await;
+        loop {
+            tokio::select! {
+                () = stop.told() => break,
+                () = hangup.told() => server.reload_certificate(),
+            }
+        }
         tracing::info!("stopping");
         tokio::select! {
             () = server.shutdown() => {}
@@ -47,22 +52,32 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 /// SIGTERM and Ctrl-C, each counted from the moment of [`Stop::listen`].
-pub(crate) struct Stop {
-    signals: Vec<Signal>,
-}
+pub(crate) struct Stop(Told);
 
 impl Stop {
     /// Takes the signals over from the system, which would end the process. Inside a runtime.
     pub(crate) fn listen() -> Self {
-        // Without signals there is nothing to wait for but the end of the process.
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt()];
-        Self { signals: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
+        Self(Told::listen(&[SignalKind::terminate(), SignalKind::interrupt()]))
     }
 
     /// Waits for the next signal.
     pub(crate) async fn told(&mut self) {
+        self.0.told().await;
+    }
+}
+
+/// Any of some signals, none of which ends the process any more.
+struct Told(Vec<Signal>);
+
+impl Told {
+    fn listen(kinds: &[SignalKind]) -> Self {
+        // Without signals there is nothing to wait for but the end of the process.
+        Self(kinds.iter().filter_map(|kind| signal(*kind).ok()).collect())
+    }
+
+    async fn told(&mut self) {
         poll_fn(|cx| {
-            let told = self.signals.iter_mut().any(|signal| matches!(signal.poll_recv(cx), Poll::Ready(Some(()))));
+            let told = self.0.iter_mut().any(|signal| matches!(signal.poll_recv(cx), Poll::Ready(Some(()))));
             if told { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;

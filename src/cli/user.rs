@@ -86,6 +86,8 @@ pub fn user(
     let file = UserFile::in_directory(&config.data_dir);
     match &args.command {
         UserCommand::Add { name, role, password_stdin } => {
+            // Nobody should think of a password for a user who cannot be.
+            file.check_new(name)?;
             make_directory(&config.data_dir)?;
             let password = if *password_stdin { read_password(input)? } else { ask_password(name)? };
             let mut salt = [0; SALT_OCTETS];
@@ -179,6 +181,14 @@ mod tests {
         run(&data_dir, add("al", Role::Viewer), "secret").unwrap();
         assert!(matches!(run(&data_dir, add("AL", Role::Viewer), "x"), Err(UserCommandError::Users(_))));
         assert_eq!(run(&data_dir, UserCommand::List, "").unwrap(), "otto  operator\nal    viewer\n");
+        // Told before a password is asked for: there is no terminal here, and none on standard input.
+        for (name, told) in [("otto", "exists already"), ("o:o", "cannot be a user name"), ("local", "socket")] {
+            for password_stdin in [true, false] {
+                let add = UserCommand::Add { name: name.to_owned(), role: Role::Viewer, password_stdin };
+                let refusal = run(&data_dir, add, "").unwrap_err().to_string();
+                assert!(refusal.contains(told), "{refusal}");
+            }
+        }
         run(&data_dir, UserCommand::Remove { name: "Otto".to_owned() }, "").unwrap();
         assert_eq!(run(&data_dir, UserCommand::List, "").unwrap(), "al  viewer\n");
     }

@@ -2,9 +2,10 @@
 
 use super::place::Place;
 use super::print;
+use super::source::Source;
 use super::{Failure, Outcome, block_on};
 use crate::backend::file::{Hooks, NAME, VmDisks};
-use crate::client::{Client, Enumeration, Instance, Item};
+use crate::client::Instance;
 use crate::replication::{EnabledState, ReplicationHealth, ReplicationMode, ReplicationState, View, Vm, VmId};
 use crate::server::random_id;
 use crate::service::NewVm;
@@ -149,17 +150,6 @@ struct Line {
 }
 
 impl Line {
-    fn from_vm(vm: &Vm) -> Self {
-        Self {
-            name: vm.name.clone(),
-            id: vm.id.to_string(),
-            enabled: vm.enabled_state,
-            mode: vm.mode,
-            state: vm.state,
-            health: vm.health,
-        }
-    }
-
     fn from_instance(instance: &Instance) -> Self {
         let text = |name: &str| instance.text(name).unwrap_or_default().to_owned();
         let number =
@@ -175,28 +165,16 @@ impl Line {
     }
 }
 
-/// All VMs as the server tells them; the host itself is a Msvm_ComputerSystem too, but no VM.
-async fn listed(client: &mut Client) -> Result<Vec<Instance>, Failure> {
-    let enumeration = Enumeration { resource_uri: Place::class("Msvm_ComputerSystem"), ..Enumeration::default() };
-    let mut systems = Vec::new();
-    client
-        .enumerate(&enumeration, |page| {
-            for item in page {
-                if let Item::Object(instance, _) = item {
-                    systems.push(instance);
-                }
-            }
-        })
-        .await?;
+/// All VMs; the host itself is a Msvm_ComputerSystem too, but no VM.
+async fn listed(source: &mut Source) -> Result<Vec<Instance>, Failure> {
+    let mut systems = source.all("Msvm_ComputerSystem").await?;
     systems.retain(|system| system.text("Name").is_some_and(|name| Uuid::try_parse(name).is_ok()));
     Ok(systems)
 }
 
 async fn list(place: &Place, as_json: bool) -> Outcome {
-    let mut vms: Vec<Line> = match place.server().await? {
-        Some(mut client) => listed(&mut client).await?.iter().map(Line::from_instance).collect(),
-        None => place.view().await?.vms_after(None).map(|vm| Line::from_vm(vm)).collect(),
-    };
+    let vms = listed(&mut Source::of(place).await?).await?;
+    let mut vms: Vec<Line> = vms.iter().map(Line::from_instance).collect();
     vms.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     if as_json {
         let list: serde_json::Value = vms
@@ -228,56 +206,38 @@ async fn list(place: &Place, as_json: bool) -> Outcome {
 }
 
 async fn show(place: &Place, wanted: &str, as_json: bool) -> Outcome {
-    if let Some(mut client) = place.server().await? {
-        let same = |system: &&Instance| {
-            ["Name", "ElementName"]
-                .iter()
-                .any(|key| system.text(key).is_some_and(|text| text.eq_ignore_ascii_case(wanted)))
-        };
-        let systems = listed(&mut client).await?;
-        let system = systems.iter().find(same).ok_or_else(|| missing(wanted))?;
-        if as_json {
-            print::line(&format!("{:#}", print::instance_json(system)));
-        } else {
-            print::line(&print::instance_text(system));
-        }
+    let same = |system: &&Instance| {
+        let is = |key| system.text(key).is_some_and(|text| text.eq_ignore_ascii_case(wanted));
+        ["Name", "ElementName"].into_iter().any(is)
+    };
+    let mut source = Source::of(place).await?;
+    let systems = listed(&mut source).await?;
+    let system = systems.iter().find(same).ok_or_else(|| missing(wanted))?;
+    if as_json {
+        print::line(&format!("{:#}", print::instance_json(system)));
         return Ok(());
     }
-    let view = place.view().await?;
-    let vm = find(&view, wanted).ok_or_else(|| missing(wanted))?;
-    if as_json {
-        let vm = serde_json::to_value(vm).map_err(|error| Failure::from_error(&error))?;
-        print::line(&format!("{vm:#}"));
-    } else {
-        print::line(&print::pairs(&stored(&view, vm)));
-    }
+    let id = system.text("Name").unwrap_or_default();
+    let settings = source.named("Msvm_ReplicationSettingData", "VirtualSystemIdentifier", id).await?;
+    print::line(&told(system, &settings.unwrap_or_default()));
     Ok(())
 }
 
-/// A VM as the store has it, told at length.
-fn stored(view: &View, vm: &Vm) -> Vec<(String, String)> {
-    let moment = |micros: Option<crate::job::Timestamp>| micros.map(print::moment).unwrap_or_default();
-    let mut rows = vec![
-        ("VM", vm.name.clone()),
-        ("GUID", vm.id.to_string()),
-        ("Backend", vm.backend.clone()),
-        ("Power", vm.enabled_state.to_string()),
-        ("Role", vm.mode.to_string()),
-        ("State", vm.state.to_string()),
-        ("Health", vm.health.to_string()),
-        ("Runs at", format!("{:?}", vm.authority).to_lowercase()),
-        ("Needs a resync", vm.needs_resync.to_string()),
-        ("Primary host", vm.primary_host.clone()),
-        ("Recovery host", vm.recovery_host.clone()),
-        ("Disks", print::octets(vm.disk_octets)),
-        ("Last replication", moment(vm.last_replication)),
-        ("Changed", moment(Some(vm.changed))),
-    ];
-    if let Some(job) = vm.live_job {
-        rows.push(("Live job", print::guid(job.0)));
-    }
-    for point in view.points_of(vm.id) {
-        rows.push(("Recovery point", format!("{} {} {:?}", point.id, print::moment(point.taken), point.kind)));
-    }
-    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+/// A VM at length, with the settings of its replication.
+fn told(system: &Instance, settings: &Instance) -> String {
+    let Line { name, id, enabled, mode, state, health } = Line::from_instance(system);
+    let setting = |name: &str| settings.text(name).unwrap_or_default().to_owned();
+    print::told(&[
+        ("VM", name),
+        ("GUID", id),
+        ("Backend", setting("ReplicationProvider")),
+        ("Power", enabled.to_string()),
+        ("Role", mode.to_string()),
+        ("State", state.to_string()),
+        ("Health", health.to_string()),
+        ("Runs on", setting("PrimaryHostSystem")),
+        ("Copy on", setting("RecoveryHostSystem")),
+        ("Last replication", print::moment(system, "LastReplicationTime")),
+        ("Changed", print::moment(system, "TimeOfLastStateChange")),
+    ])
 }

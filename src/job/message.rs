@@ -1,4 +1,5 @@
-//! The one table of stable messages: refusals (FBD1xxx), failures of jobs (FBD2xxx), the engine's own (FBD3xxx).
+//! The one table of stable messages: refusals (FBD1xxx), failures of jobs (FBD2xxx), the engine's own (FBD3xxx),
+//! the server's (FBD4xxx).
 //!
 //! An id never changes its meaning and is never used again. Operators search for it, so the table is the reference:
 //! `Denied::message_id`, job errors and log events name rows of it and nothing else.
@@ -201,6 +202,15 @@ messages! {
     FINISH_FAILED = "FBD3002", "The clean-up after the failback failed for", cause::SOFTWARE,
         "The failback is complete, but the backend could not put its files in order",
         ["Look at the server's log; the clean-up is tried again at the next start."];
+    CERTIFICATE_RELOADED = "FBD4001", "Read the certificate again from", cause::OTHER,
+        "The server was told to read its certificate again (SIGHUP)",
+        ["Nothing: new connections get the certificate with the fingerprint that is named."];
+    CERTIFICATE_KEPT = "FBD4002", "Could not read the certificate again from", cause::CONFIGURATION,
+        "The certificate or its key cannot be read, or the two do not fit; the one in use stays",
+        ["Correct the file that is named.", "Send SIGHUP again."];
+    DIRECTORY_SHARED = "FBD4003", "Others may write to", cause::ACCESS,
+        "The data directory lets accounts besides its owner's write, who could put other users or images there",
+        ["Take the permission away: chmod go-rwx.", "Look for files that the server did not make."];
 }
 
 impl Message {

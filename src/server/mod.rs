@@ -13,6 +13,7 @@ use crate::auth::{Basic, Mechanisms, UserFile, Users, UsersError};
 use crate::cim::Schema;
 use crate::config::Config;
 use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
+use crate::job::Message;
 use crate::provider::{Registry, SchemaMismatch};
 use crate::transport::{self, BindError, Listener, Running, Tls, TlsError, TransportLimits};
 use crate::xml;
@@ -48,6 +49,7 @@ pub struct Server {
     running: Running,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
+    tls: Option<Arc<Tls>>,
     lines: Vec<String>,
     patience: Duration,
 }
@@ -61,12 +63,12 @@ impl Server {
         let mut listeners = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
         let http = clear.as_ref().and_then(Listener::address);
-        let sealed = match config.https_address() {
+        let (sealed, tls) = match config.https_address() {
             Some(address) => {
-                let tls = tls(config, world.host_name())?;
-                Some(Listener::https(address, Arc::new(tls))?)
+                let tls = Arc::new(tls(config, world.host_name())?);
+                (Some(Listener::https(address, Arc::clone(&tls))?), Some(tls))
             }
-            None => None,
+            None => (None, None),
         };
         let https = sealed.as_ref().and_then(Listener::address);
         listeners.extend(clear);
@@ -76,7 +78,7 @@ impl Server {
         let mechanisms = Mechanisms::new(vec![Arc::new(basic(config)?)], config.allow_unencrypted);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
-        Ok(Self { world, running, http, https, lines, patience })
+        Ok(Self { world, running, http, https, tls, lines, patience })
     }
 
     /// The bound address of the clear-text listener.
@@ -97,6 +99,26 @@ impl Server {
     /// What is served.
     pub fn world(&self) -> &Arc<World> {
         &self.world
+    }
+
+    /// Reads the certificate and its key again, for the connections from now on. One that cannot be used is told in the
+    /// log, and the one in use stays.
+    pub fn reload_certificate(&self) {
+        let Some(tls) = &self.tls else {
+            tracing::info!("there is no certificate to read again: HTTPS is off");
+            return;
+        };
+        let path = tls.certificate_file().display();
+        match tls.reload() {
+            Ok(()) => {
+                let (message_id, sha256) = (Message::CERTIFICATE_RELOADED.id, tls.fingerprint());
+                tracing::info!(message_id, %path, sha256, "the certificate was read again");
+            }
+            Err(error) => {
+                let message_id = Message::CERTIFICATE_KEPT.id;
+                tracing::error!(message_id, %path, %error, "the certificate in use stays");
+            }
+        }
     }
 
     /// Stops: no new connections, requests in flight end, running jobs stop at a checkpoint and go on at the next

@@ -1,6 +1,6 @@
 //! Everything below the wire, opened on one data directory: store, backends, engine.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use crate::backend::fault::{FaultDriver, Script};
 use crate::backend::file::io::RealDisks;
 use crate::backend::file::{FileDriver, FileSettings, VmDisks};
 use crate::config::Config;
+use crate::job::Message;
 use crate::replication::{View, VmId};
-use crate::service::{Engine, EngineSettings, ImportError, NewVm, OpenError, SystemClock, stored_view};
+use crate::service::{Engine, EngineSettings, Identity, ImportError, NewVm, OpenError, SystemClock, stored_view};
 use crate::store::{RedbStore, Store, StoreError};
 
 use super::inventory;
@@ -115,7 +116,7 @@ impl World {
         let Some(disks) = disks else { return Ok(self.engine.import_vm(new).await?) };
         let id = VmId(disks.vm);
         if self.engine.view().vm(id).is_some() {
-            return Err(ImportError::Taken { key: id.to_string() }.into());
+            return Err(ImportError::Taken(Identity::Id(id)).into());
         }
         inventory::add(&self.store, &self.files, disks).await?;
         match self.engine.import_vm(new).await {
@@ -160,6 +161,11 @@ fn make_directory(path: &Path) -> Result<(), OpenWorldError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     // What cannot be listed cannot be used either; better said now than by the first file in it.
     std::fs::read_dir(path).map_err(failed)?;
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        let (message_id, path, mode) = (Message::DIRECTORY_SHARED.id, path.display(), format!("{mode:04o}"));
+        tracing::warn!(message_id, %path, mode, "others may write to the data directory: chmod go-w, better go-rwx");
+    }
     Ok(())
 }
 

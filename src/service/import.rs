@@ -1,5 +1,6 @@
 //! Virtual machines come in: imports, and what the administrator tells of the peer.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::engine::Engine;
@@ -22,17 +23,32 @@ pub enum ImportError {
         reason: &'static str,
     },
     /// The name or the id is taken.
-    #[error("there is already a virtual machine with {key}")]
-    Taken {
-        /// The key in the store that is taken.
-        key: String,
-    },
+    #[error("there is already a virtual machine with {0}")]
+    Taken(Identity),
     /// The backend is not loaded.
     #[error("the backend '{0}' is not loaded")]
     BackendNotLoaded(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What no two virtual machines of a host have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The name, whatever its case.
+    Name(String),
+    /// The GUID.
+    Id(VmId),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(out, "the name '{name}'"),
+            Self::Id(id) => write!(out, "the GUID {id}"),
+        }
+    }
 }
 
 /// A virtual machine to import. [`NewVm::protected`] gives the usual one.
@@ -118,7 +134,7 @@ impl Engine {
                 vms.push(vm);
             }
             let revision = self.store.commit(txn).await.map_err(|error| match error {
-                TxnError::Conflict { key } => ImportError::Taken { key },
+                TxnError::Conflict { key } => taken(&vms, &key),
                 TxnError::Store(error) => ImportError::Store(error),
             })?;
             ids.extend(vms.iter().map(|vm| vm.id));
@@ -188,4 +204,15 @@ impl Engine {
         self.publisher.publish(vec![Change::Vm(Arc::new(next))]);
         Ok(())
     }
+}
+
+/// What a key of the store that was to be free says of these virtual machines.
+fn taken(vms: &[Vm], key: &str) -> ImportError {
+    let identity = vms.iter().find_map(|vm| {
+        let name = || (name_key(&vm.name) == key).then(|| Identity::Name(vm.name.clone()));
+        (vm_key(vm.id) == key).then_some(Identity::Id(vm.id)).or_else(name)
+    });
+    // Nothing else is a condition of an import.
+    let other = || StoreError::Failed { reason: format!("a conflict on '{key}'") }.into();
+    identity.map_or_else(other, ImportError::Taken)
 }

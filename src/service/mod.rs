@@ -35,7 +35,7 @@ mod submit;
 pub use cancel::CancelDenied;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::{Engine, OpenError, stored_view};
-pub use import::{ImportError, NewVm};
+pub use import::{Identity, ImportError, NewVm};
 pub use index::Publisher;
 pub use settings::EngineSettings;
 

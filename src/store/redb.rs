@@ -10,14 +10,16 @@
 //!   group had become durable after all is read from the stored revision, so that an answer is never wrong. After any
 //!   other fault nobody can say what is durable: the store is marked failed until the next start.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
+use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use tokio::sync::oneshot;
 
@@ -333,10 +335,15 @@ fn create(path: &Path) -> Result<Database, StoreError> {
     let fresh = path.with_extension("new");
     // What an interrupted first start left behind holds no data. A file that somebody has open is locked, so it is
     // opened first and only then made anew.
-    let database = match open_guarded(&fresh, &|| builder().create(&fresh)) {
+    let make = || {
+        // Nobody but its owner has anything to read in it.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&fresh);
+        builder().create_with_backend(FileBackend::new(file.map_err(redb::StorageError::Io)?)?)
+    };
+    let database = match open_guarded(&fresh, &make) {
         Err(StoreError::Damaged { .. }) => {
             fs::remove_file(&fresh).map_err(|error| not_accessible(&fresh, &error))?;
-            open_guarded(&fresh, &|| builder().create(&fresh))?
+            open_guarded(&fresh, &make)?
         }
         other => other?,
     };

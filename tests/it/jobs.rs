@@ -473,5 +473,11 @@ async fn an_import_needs_a_fresh_name_and_a_loaded_backend() {
     for (name, backend) in [("wEB01", Script::NAME), ("", Script::NAME), ("a\nb", Script::NAME), ("b", "other")] {
         assert!(bench.engine.import_vm(NewVm::protected(name, backend)).await.is_err(), "{name:?} {backend}");
     }
+    let id = bench.engine.view().vm_by_name("web01").unwrap().id;
+    for (name, told) in [("wEB01", "the name 'wEB01'".to_owned()), ("b", format!("the GUID {id}"))] {
+        let new = NewVm { id: (name == "b").then_some(id), ..NewVm::protected(name, Script::NAME) };
+        let refusal = bench.engine.import_vm(new).await.unwrap_err().to_string();
+        assert!(refusal.ends_with(&told), "{refusal}");
+    }
     assert_eq!(bench.engine.view().vms_len(), 1);
 }

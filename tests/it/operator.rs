@@ -102,6 +102,22 @@ fn a_data_directory_that_cannot_be_used() {
 }
 
 #[test]
+fn a_data_directory_that_others_may_write_to() {
+    let lab = Lab::prepare(1, SMALL);
+    for (mode, told) in [(0o755, 0), (0o775, 1), (0o757, 2), (0o700, 2)] {
+        fs::set_permissions(&lab.data, Permissions::from_mode(mode)).unwrap();
+        let server = lab.serve(&[]);
+        let log = server.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("FBD4003")).collect();
+        assert_eq!(lines.len(), told, "{mode:o}: {log}");
+        let mode = format!("{mode:04o}");
+        let named = |line: &&str| line.contains(&mode) && line.contains(lab.data.to_str().unwrap());
+        assert!(told == 0 || mode == "0700" || lines.last().is_some_and(named), "{lines:?}");
+        assert!(server.terminate().0.success());
+    }
+}
+
+#[test]
 fn a_damaged_store_is_named_and_left_alone() {
     let lab = Lab::prepare(1, SMALL);
     let store = lab.data.join("failbackd.redb");
@@ -322,4 +338,42 @@ fn a_change_after_the_stop_of_the_peer_is_found_and_kept() {
     assert!(!stop_file(&peer).exists(), "the peer runs again");
     let job = start(&wire, "uuid:2", &vm.id);
     check_success(&lab, &wire, &job, &vm.name);
+}
+
+#[test]
+fn commands_tell_the_same_with_a_server_and_without() {
+    let lab = Lab::prepare(2, SMALL);
+    let (web, db) = (&lab.vms[0], &lab.vms[1]);
+    let server = lab.serve(&[]);
+    let wire = lab.wire(server.address());
+    let done = start(&wire, "uuid:1", &web.id);
+    check_success(&lab, &wire, &done, &web.name);
+    let commands: [&[&str]; 7] = [
+        &["vm", "list"],
+        &["vm", "list", "--json"],
+        &["vm", "show", &web.name],
+        &["vm", "show", &db.id.to_lowercase(), "--json"],
+        &["job", "list"],
+        &["job", "show", &done],
+        &["job", "show", &done, "--json"],
+    ];
+    let say = |arguments: &&[&str]| {
+        let said = ended(program().args(*arguments).arg("--data-dir").arg(&lab.data));
+        assert!(said.status.success(), "{said:?}");
+        let text = String::from_utf8(said.stdout).unwrap();
+        // How long a machine has been on changes while one looks.
+        text.lines().filter(|line| !line.contains("OnTimeInMilliseconds")).collect::<Vec<_>>().join("\n")
+    };
+    let with: Vec<String> = commands.iter().map(say).collect();
+    assert!(server.terminate().0.success());
+    let without: Vec<String> = commands.iter().map(say).collect();
+    for (with, without) in with.iter().zip(&without) {
+        assert_eq!(with, without);
+    }
+    assert!(without[2].contains("State            : Failback complete"), "{}", without[2]);
+    assert!(without[5].contains(&format!("Name      : Initiate Failback: {}", web.name)), "{}", without[5]);
+    let unknown = ["job", "show", "00000000-0000-0000-0000-000000000001", "--data-dir"];
+    check_refusal(&ended(program().args(unknown).arg(&lab.data)), 1, &["there is no job"]);
+    let _server = lab.serve(&[]);
+    check_refusal(&ended(program().args(unknown).arg(&lab.data)), 1, &["there is no job"]);
 }

@@ -112,11 +112,12 @@ impl Served {
         Self { child, log, address: None }
     }
 
-    /// Waits until it accepts connections.
+    /// Waits until it accepts connections; its address is that of the first listener.
     pub(crate) fn ready(mut self) -> Self {
         let mut lines = BufReader::new(self.child.stdout.take().unwrap()).lines();
         let found = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            line.strip_prefix("listening on http://").and_then(|rest| rest.split('/').next()?.parse().ok())
+            let rest = line.strip_prefix("listening on http")?.trim_start_matches('s').strip_prefix("://")?;
+            rest.split('/').next()?.parse().ok()
         });
         self.address = found;
         assert!(found.is_some(), "the server did not start:\n{}", self.log_end());
@@ -139,11 +140,14 @@ impl Served {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// SIGTERM, and how it ended, and after how long.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Duration) {
         let started = Instant::now();
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         (self.wait_end(), started.elapsed())
     }
 
@@ -252,7 +256,8 @@ impl Wire {
     }
 }
 
-fn envelope(message: &str, action: &str, class: &str, selectors: &[(&str, &str)], body: &str) -> String {
+/// A request; `body` is elements already.
+pub(crate) fn envelope(message: &str, action: &str, class: &str, selectors: &[(&str, &str)], body: &str) -> String {
     let mut set = String::new();
     for (name, value) in selectors {
         set.extend([r#"<w:Selector Name=""#, name, r#"">"#, value, "</w:Selector>"]);

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +49,16 @@ async fn a_value_is_there_after_its_commit_with_the_revision_of_it() {
         assert_eq!((value(&*store, "/a").as_deref(), value(&*store, "/b")), (Some("3"), None));
     })
     .await;
+}
+
+#[test]
+fn a_new_store_is_for_its_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.redb");
+    for _ in 0..2 {
+        drop(RedbStore::open(&path).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    }
 }
 
 #[tokio::test]

@@ -140,6 +140,10 @@ impl Reply {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self(stream)
+    }
+
     pub(crate) async fn send(&mut self, octets: &[u8]) {
         self.0.write_all(octets).await.unwrap();
     }
@@ -656,8 +660,8 @@ fn shutdown_does_not_wait_for_ever() {
     });
 }
 
-/// Trusts the one certificate of the test's server.
-fn tls_client(directory: &Path) -> tokio_rustls::TlsConnector {
+/// Trusts the one certificate of the server on this data directory.
+pub(crate) fn tls_client(directory: &Path) -> tokio_rustls::TlsConnector {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
     let pem = std::fs::read(directory.join("certificate.pem")).unwrap();
