@@ -135,6 +135,21 @@ messages! {
             "Restore the image at the path that is named, or correct the inventory.",
             "Repeat the call.",
         ];
+    REQUEST_PANICKED = "FBD1101", "A bug ended a request of", cause::PROGRAM,
+        "The server met a bug while it answered; the connection goes on",
+        ["Report the place that the log names.", "Look at the jobs before you repeat a call that changes something."];
+    LOGIN_REFUSED = "FBD1102", "Refused the login of", cause::ACCESS,
+        "The user is unknown, or the password is wrong",
+        ["Check the name and the password; `failbackd user list` lists the users."];
+    ACCEPT_FAILED = "FBD1103", "Could not accept a connection for", cause::UNAVAILABLE,
+        "The system refuses further connections, most often for want of file descriptors",
+        ["Raise the limit of open files (ulimit -n, LimitNOFILE), or lower limits.connections_max."];
+    LOCAL_REFUSED = "FBD1104", "Refused the administration socket to", cause::ACCESS,
+        "Only the server's own user and root may use the administration socket",
+        ["Run the command as the server's user or as root."];
+    CONNECTIONS_LIMITED = "FBD1105", "Serves fewer connections than configured on", cause::CONFIGURATION,
+        "The system's limit of open files is too low for limits.connections_max",
+        ["Raise the limit of open files (ulimit -n, LimitNOFILE), or lower limits.connections_max."];
     OUT_OF_SPACE = "FBD2001", "Could not finish the operation on", cause::STORAGE_CAPACITY,
         "The volume of an image is full",
         ["Free space on the volume.", "Start the operation again."];

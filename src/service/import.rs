@@ -127,7 +127,12 @@ impl Engine {
             for new in rest.by_ref().take(100) {
                 let vm = self.make_vm(new)?;
                 for key in [vm_key(vm.id), name_key(&vm.name)] {
-                    txn.when.push(Cond::Absent(key));
+                    let absent = Cond::Absent(key);
+                    // A transaction's conditions look at what was there before it, so twins in one are caught here.
+                    if txn.when.contains(&absent) {
+                        return Err(taken(&vms, absent.key()));
+                    }
+                    txn.when.push(absent);
                 }
                 txn.then.push(put(vm_key(vm.id), &vm));
                 txn.then.push(put(name_key(&vm.name), &vm.id));

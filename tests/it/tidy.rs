@@ -159,6 +159,20 @@ fn architecture_tells_the_truth() {
 
 /// What a user is told to run is what CI runs, word for word.
 #[test]
+fn every_message_id_is_a_row_of_the_table() {
+    let mut unknown = Vec::new();
+    for file in rust_files(&root(), "src") {
+        for (at, _) in file.text.match_indices("\"FBD") {
+            let id: String = file.text[at + 1..].chars().take_while(char::is_ascii_alphanumeric).collect();
+            if id.len() == 7 && id != "FBD0000" && failbackd::job::Message::find(&id).is_none() {
+                unknown.push(format!("{} names {id}", file.path));
+            }
+        }
+    }
+    assert_eq!(unknown, [""; 0]);
+}
+
+#[test]
 fn readme_and_ci_run_the_same_commands() {
     let readme = read("README.md");
     let ci = read(".ci/run");
