@@ -196,17 +196,27 @@ fn requested_state(cx: &CallContext<'_>, input: &MethodInput) -> Result<u16, Cim
     }
 }
 
+/// Asks for a state of the virtual machine that is the target.
+fn on_target(
+    cx: &CallContext<'_>,
+    target: &CimInstance,
+    input: &MethodInput,
+    operation: impl FnOnce(u16) -> Operation,
+) -> Result<Outcome, CimError> {
+    let state = requested_state(cx, input)?;
+    Ok(match target_vm(cx, target)? {
+        Ok(vm) => submit(cx, vm, operation(state)),
+        Err(denied) => Outcome::Denied(denied),
+    })
+}
+
 fn request_state_change(
     cx: &CallContext<'_>,
     _: &MethodSlots,
     target: &CimInstance,
     input: &MethodInput,
 ) -> Result<Outcome, CimError> {
-    let state = requested_state(cx, input)?;
-    Ok(match target_vm(cx, target)? {
-        Ok(vm) => submit(cx, vm, Operation::RequestStateChange(EnabledState(state))),
-        Err(denied) => Outcome::Denied(denied),
-    })
+    on_target(cx, target, input, |state| Operation::RequestStateChange(EnabledState(state)))
 }
 
 fn request_replication_state_change(
@@ -215,11 +225,7 @@ fn request_replication_state_change(
     target: &CimInstance,
     input: &MethodInput,
 ) -> Result<Outcome, CimError> {
-    let state = requested_state(cx, input)?;
-    Ok(match target_vm(cx, target)? {
-        Ok(vm) => submit(cx, vm, Operation::RequestReplicationStateChange(ReplicationState(state))),
-        Err(denied) => Outcome::Denied(denied),
-    })
+    on_target(cx, target, input, |state| Operation::RequestReplicationStateChange(ReplicationState(state)))
 }
 
 /// `RequestStateChange` of a job: 4 (Terminate) cancels, everything else is no transition that a job here makes.
