@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 use super::cache::{Cache, Key};
-use super::mechanism::{Channel, Exchange, Mechanism, Outcome, Step};
+use super::mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
 use super::principal::Principal;
 use super::users::Users;
 
@@ -126,11 +126,14 @@ impl Basic {
         let key = self.cache.key(authorization);
         let generation = self.users.current(now).generation;
         if let Some(principal) = self.cache.get(&key, generation, now) {
-            return Step::Done(Outcome::Accepted { principal, token: None });
+            return Step::Done(accepted(principal));
         }
         // The slow path can afford a look at the file: a user who was just added can log in.
         self.users.refresh();
-        let Some(credentials) = parse_authorization(authorization) else { return Step::Done(Outcome::Rejected) };
+        let Some(credentials) = parse_authorization(authorization) else {
+            return Step::Done(Outcome::Rejected(Refusal::nameless("the header is damaged")));
+        };
+        let refusal = Refusal::of(&credentials.user, "wrong password or unknown user");
         let failure = (channel.peer, self.cache.key(credentials.user.to_lowercase().as_bytes()));
         let mut verification = self.join(key, credentials, now);
         let this = Arc::clone(self);
@@ -143,11 +146,11 @@ impl Basic {
             match found {
                 Found::Accepted(principal) => {
                     this.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&failure);
-                    Outcome::Accepted { principal, token: None }
+                    accepted(principal)
                 }
                 Found::Rejected => {
                     tokio::time::sleep(this.delay_after_failure(failure)).await;
-                    Outcome::Rejected
+                    Outcome::Rejected(refusal)
                 }
                 Found::Busy => Outcome::Busy,
             }
@@ -183,7 +186,7 @@ impl Basic {
             });
             let found = match (matches.await, user) {
                 (Ok(true), Some(user)) => {
-                    let principal = Arc::new(Principal::new(user.name, user.role, "basic"));
+                    let principal = Arc::new(Principal::new(user.name, user.role, "basic", generation));
                     entry.basic.cache.put(key, Arc::clone(&principal), generation, Instant::now());
                     Found::Accepted(principal)
                 }
@@ -226,8 +229,8 @@ impl Mechanism for Basic {
         "Basic"
     }
 
-    fn challenge(&self) -> &'static str {
-        "Basic realm=\"WSMAN\""
+    fn challenge(&self) -> Option<&'static str> {
+        Some("Basic realm=\"WSMAN\"")
     }
 
     fn sends_secret(&self) -> bool {
@@ -239,11 +242,15 @@ impl Mechanism for Basic {
     }
 }
 
+fn accepted(principal: Arc<Principal>) -> Outcome {
+    Outcome::Accepted(Accepted { principal, token: None, proof: Proof::Request })
+}
+
 /// Basic keeps nothing of a connection: every request brings its own proof.
 struct BasicExchange(Arc<Basic>);
 
 impl Exchange for BasicExchange {
-    fn step(&mut self, authorization: &[u8], channel: &Channel, now: Instant) -> Step {
+    fn step(self: Box<Self>, authorization: &[u8], channel: &Channel, now: Instant) -> Step {
         self.0.judge(authorization, channel, now)
     }
 }

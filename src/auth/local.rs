@@ -25,7 +25,7 @@ pub fn local_administrator(socket: impl AsFd) -> Result<Principal, LocalRefusal>
     let peer = rustix::net::sockopt::socket_peercred(socket).map_err(std::io::Error::from)?;
     let own = rustix::process::geteuid();
     if peer.uid == own || peer.uid.is_root() {
-        Ok(Principal::new(NAME.to_owned(), Role::Administrator, "local"))
+        Ok(Principal::new(NAME.to_owned(), Role::Administrator, "local", 0))
     } else {
         Err(LocalRefusal::Stranger(peer.uid.as_raw()))
     }

@@ -13,10 +13,14 @@ mod local;
 pub mod mechanism;
 pub mod password;
 pub mod principal;
+pub mod protection;
+pub mod session;
 pub mod users;
 
 pub use basic::{Basic, BasicSettings};
 pub use local::{LocalRefusal, local_administrator};
-pub use mechanism::{Channel, Exchange, Mechanism, Mechanisms, Outcome, Session, Step};
+pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
 pub use principal::{Principal, Role, RoleError};
+pub use protection::{ChannelBinding, Protection, SealError, Sealing, SecurityContext};
+pub use session::{Mechanisms, Session, Settled, Verdict};
 pub use users::{UserEntry, UserFile, Users, UsersError};

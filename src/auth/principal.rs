@@ -58,18 +58,26 @@ pub struct Principal {
     name: String,
     role: Role,
     mechanism: &'static str,
+    /// The generation of the users by which the role was looked up.
+    generation: u64,
 }
 
 impl Principal {
     /// For authenticators only: `name` has just been proved with `mechanism`.
-    pub(in crate::auth) fn new(name: String, role: Role, mechanism: &'static str) -> Self {
-        Self { name, role, mechanism }
+    /// `generation` is that of the users who were asked for the role; 0 for those who are no users.
+    pub(in crate::auth) fn new(name: String, role: Role, mechanism: &'static str, generation: u64) -> Self {
+        Self { name, role, mechanism, generation }
+    }
+
+    /// The generation of the users by which the role was looked up; 0 when they were not asked.
+    pub(in crate::auth) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// A principal for the unit tests of other modules; absent from every build that serves.
     #[cfg(test)]
     pub(crate) fn for_tests(name: &str, role: Role) -> Self {
-        Self::new(name.to_owned(), role, "test")
+        Self::new(name.to_owned(), role, "test", 0)
     }
 
     /// The user's name as the users file spells it, whatever spelling the client used.
@@ -82,7 +90,7 @@ impl Principal {
         self.role
     }
 
-    /// How the caller proved itself: `basic`, `local`.
+    /// How the caller proved itself: `basic`, `certificate`, `credssp`, `kerberos`, `local`, `ntlm`.
     pub fn mechanism(&self) -> &'static str {
         self.mechanism
     }

@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::local;
 use super::password::{Cost, PasswordError, SALT_OCTETS, StoredPassword};
-use super::principal::Role;
+use super::principal::{Principal, Role};
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "users";
@@ -354,6 +354,17 @@ impl Users {
             self.refresh();
         }
         self.snapshot.load()
+    }
+
+    /// The principal as the users are now: the same one while nothing changed, another when the role did, none when the
+    /// user is gone. Whoever is no user of the file (generation 0) stays.
+    pub(super) fn renew(&self, principal: &Arc<Principal>, now: Instant) -> Option<Arc<Principal>> {
+        let current = self.current(now);
+        if principal.generation() == 0 || principal.generation() == current.generation {
+            return Some(Arc::clone(principal));
+        }
+        let user = &current.find(principal.name())?.entry;
+        Some(Arc::new(Principal::new(user.name.clone(), user.role, principal.mechanism(), current.generation)))
     }
 
     /// Look at the file, and read it when it changed. A file that became unreadable, open to others or damaged lets

@@ -63,6 +63,8 @@ pub struct Limits {
     pub login_delay_ms: u64,
     /// The longest such wait.
     pub login_delay_max_ms: u64,
+    /// Handshakes of a connection that end without a login; then it is closed.
+    pub handshakes_max: u32,
     /// How long a change of the users file may go unnoticed by those who are logged in.
     pub users_recheck_ms: u64,
 }
@@ -96,6 +98,7 @@ impl Default for Limits {
             credential_life_ms: 60_000,
             login_delay_ms: 250,
             login_delay_max_ms: 4_000,
+            handshakes_max: 16,
             users_recheck_ms: 500,
         }
     }
@@ -154,6 +157,7 @@ impl Limits {
             ("limits.name_octets_max", u64::from(self.name_octets_max), 64),
             ("limits.selectors_max", u64::from(self.selectors_max), 4),
             ("limits.contexts_per_principal_max", u64::from(self.contexts_per_principal_max), 1),
+            ("limits.handshakes_max", u64::from(self.handshakes_max), 1),
             ("limits.jobs_max", u64::from(self.jobs_max), 1),
         ];
         let too_small = least.into_iter().filter(|(_, value, least)| value < least);

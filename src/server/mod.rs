@@ -75,7 +75,8 @@ impl Server {
         listeners.extend(sealed);
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
         let lines = listeners.iter().map(ToString::to_string).collect();
-        let mechanisms = Mechanisms::new(vec![Arc::new(basic(config)?)], config.allow_unencrypted);
+        let users = Arc::new(users(config)?);
+        let mechanisms = mechanisms(config, &users);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
         Ok(Self { world, running, http, https, tls, lines, patience })
@@ -180,15 +181,19 @@ fn transport_limits(config: &Config) -> TransportLimits {
 /// The most items of one page (Windows' MaxBatchItems).
 const ITEMS_MAX: u32 = 32_000;
 
-fn basic(config: &Config) -> Result<Basic, UsersError> {
+fn users(config: &Config) -> Result<Users, UsersError> {
     let mut random = [0; 16];
-    let mut secret = [0; 32];
     ids::fill(&mut random);
-    ids::fill(&mut secret);
     let recheck = Duration::from_millis(config.limits.users_recheck_ms);
-    let users = Users::open(UserFile::in_directory(&config.data_dir), recheck, random, Instant::now())?;
+    Users::open(UserFile::in_directory(&config.data_dir), recheck, random, Instant::now())
+}
+
+fn mechanisms(config: &Config, users: &Arc<Users>) -> Mechanisms {
+    let mut secret = [0; 32];
+    ids::fill(&mut secret);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(Basic::new(Arc::new(users), config.limits.basic(cores), &secret))
+    let basic = Basic::new(Arc::clone(users), config.limits.basic(cores), &secret);
+    Mechanisms::new(vec![Arc::new(basic)], Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max)
 }
 
 fn tls(config: &Config, host_name: &str) -> Result<Tls, TlsError> {

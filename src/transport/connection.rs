@@ -146,12 +146,15 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_one_write() {
         const ROOM: usize = 1 << 20;
-        let site =
-            Site { handler: Arc::new(Echo), mechanisms: Mechanisms::default(), limits: TransportLimits::default() };
+        let site = Site {
+            handler: Arc::new(Echo),
+            mechanisms: Mechanisms::for_tests(Vec::new()),
+            limits: TransportLimits::default(),
+        };
         let connection = Arc::new(Connection {
             site: Arc::new(site),
             peer: Peer::Local,
-            channel: Channel { peer: None, encrypted: true },
+            channel: Channel { encrypted: true, ..Channel::default() },
             local: Some(Arc::new(Principal::for_tests("otto", Role::Viewer))),
             session: Mutex::new(Session::new()),
             activity: Arc::new(Activity::new()),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -19,8 +19,7 @@ use super::activity::{Activity, Phase};
 use super::body::{self, BodyError};
 use super::limits::TransportLimits;
 use super::{Answer, AnswerFuture, Handler, Peer, RequestContext};
-use crate::auth::mechanism::Verdict;
-use crate::auth::{Channel, Mechanisms, Outcome, Principal, Session, Step};
+use crate::auth::{Channel, Mechanisms, Principal, Refusal, Session, Settled, Step, Verdict};
 
 /// What all connections of a server share.
 pub(super) struct Site {
@@ -38,6 +37,12 @@ pub(super) struct Connection {
     pub(super) local: Option<Arc<Principal>>,
     pub(super) session: Mutex<Session>,
     pub(super) activity: Arc<Activity>,
+}
+
+impl Connection {
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An answer without its drained body.
@@ -165,15 +170,21 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
         return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None });
     }
     let authorization = headers.get(header::AUTHORIZATION);
-    let verdict = connection.session.lock().unwrap_or_else(PoisonError::into_inner).authenticate(
+    let verdict = connection.session().authenticate(
         &connection.site.mechanisms,
         authorization.map(HeaderValue::as_bytes),
         &connection.channel,
         Instant::now(),
     );
-    let outcome = match verdict {
-        Verdict::Step(Step::Done(outcome)) => outcome,
-        Verdict::Step(Step::Wait(outcome)) => outcome.await,
+    let settled = match verdict {
+        Verdict::Established(principal) => Settled::Accepted(principal, None),
+        Verdict::Step(under_way, step) => {
+            let outcome = match step {
+                Step::Done(outcome) => outcome,
+                Step::Wait(outcome) => outcome.await,
+            };
+            connection.session().settle(under_way, outcome)
+        }
         Verdict::Unproved => return Err(challenge(connection)),
         Verdict::ClearText => {
             // Not a 401: that would have clients ask their user for a password and send it in the clear.
@@ -181,14 +192,19 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
                         listener, or start the server with --allow-unencrypted (allow_unencrypted = true) to allow it.";
             return Err(explain(StatusCode::FORBIDDEN, text));
         }
+        Verdict::TooMany => {
+            let mut reply = challenge(connection);
+            reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Err(reply);
+        }
     };
-    match outcome {
-        Outcome::Accepted { principal, token } => {
+    match settled {
+        Settled::Accepted(principal, token) => {
             connection.activity.note_authenticated();
             let last_token = token.and_then(|token| handshake_value(authorization, &token));
             Ok(Caller { principal: Some(principal), last_token })
         }
-        Outcome::Continue(token) => {
+        Settled::Continue(token) => {
             let mut reply = Response::new(Full::default());
             *reply.status_mut() = StatusCode::UNAUTHORIZED;
             if let Some(value) = handshake_value(authorization, &token) {
@@ -196,17 +212,26 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
             }
             Err(Box::new(reply))
         }
-        Outcome::Rejected => {
-            tracing::info!(message_id = "FBD1102", peer = %connection.peer, "login refused");
+        Settled::Rejected(refusal) => {
+            log_refusal(connection, &refusal);
             Err(challenge(connection))
         }
-        Outcome::Busy => {
+        Settled::Unsealed(refusal, text) => {
+            log_refusal(connection, &refusal);
+            Err(explain(StatusCode::FORBIDDEN, text))
+        }
+        Settled::Busy => {
             let mut reply =
                 explain(StatusCode::SERVICE_UNAVAILABLE, "Too many logins wait to be checked; try again in a second.");
             reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             Err(reply)
         }
     }
+}
+
+fn log_refusal(connection: &Connection, refusal: &Refusal) {
+    let Refusal { user, why } = refusal;
+    tracing::info!(message_id = "FBD1102", peer = %connection.peer, user, why, "login refused");
 }
 
 /// 401 with a line for each scheme.

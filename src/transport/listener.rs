@@ -361,7 +361,7 @@ fn connection(
     Arc::new(Connection {
         site,
         peer,
-        channel: Channel { peer: address, encrypted },
+        channel: Channel { peer: address, encrypted, ..Channel::default() },
         local,
         session: Mutex::new(Session::new()),
         activity: Arc::new(Activity::new()),

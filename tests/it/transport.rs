@@ -97,8 +97,9 @@ impl Server {
             file.add(name, role, password.as_bytes(), [5; SALT_OCTETS], setup.cost).unwrap();
         }
         let users = Users::open(file.clone(), Duration::ZERO, [6; SALT_OCTETS], Instant::now()).unwrap();
-        let basic: Arc<dyn Mechanism> = Arc::new(Basic::new(Arc::new(users), setup.basic, &[7; 32]));
-        let mechanisms = Mechanisms::new(vec![basic], setup.allow_unencrypted);
+        let users = Arc::new(users);
+        let basic: Arc<dyn Mechanism> = Arc::new(Basic::new(Arc::clone(&users), setup.basic, &[7; 32]));
+        let mechanisms = Mechanisms::new(vec![basic], users, setup.allow_unencrypted, 16);
         let now = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
         let tls = Arc::new(Tls::self_made(directory.path(), "home.example", now).unwrap());
         let http = Listener::http("127.0.0.1:0").unwrap();
