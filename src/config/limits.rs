@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::auth::BasicSettings;
+use crate::auth::{BasicSettings, ThrottleSettings};
 use crate::transport::TransportLimits;
 
 /// What a peer may take of this server: `[limits]`. Times are milliseconds.
@@ -59,7 +59,8 @@ pub struct Limits {
     pub credentials_max: usize,
     /// For how long they are; 0 verifies every request anew.
     pub credential_life_ms: u64,
-    /// How long the answer to a first wrong password waits; doubles with each further one.
+    /// How long a login waits after a wrong password of the same user from the same address; doubles with each further
+    /// one.
     pub login_delay_ms: u64,
     /// The longest such wait.
     pub login_delay_max_ms: u64,
@@ -133,8 +134,14 @@ impl Limits {
             queue_max: self.password_queue_max,
             cache_entries_max: self.credentials_max,
             cache_life: Duration::from_millis(self.credential_life_ms),
-            failure_delay: Duration::from_millis(self.login_delay_ms),
-            failure_delay_max: Duration::from_millis(self.login_delay_max_ms),
+        }
+    }
+
+    /// What guessing of passwords is to hold to.
+    pub fn throttle(&self) -> ThrottleSettings {
+        ThrottleSettings {
+            delay: Duration::from_millis(self.login_delay_ms),
+            delay_max: Duration::from_millis(self.login_delay_max_ms),
         }
     }
 
