@@ -319,8 +319,8 @@ fn find_part(octets: &[u8], delimiter: &str, protocol: Protocol) -> Option<usize
     }
 }
 
-/// Some clients fill a message up with NULs to a multiple of 16 octets and count them. XML has no NUL; in UTF-16 half of
-/// a character may be one, so whole characters go there.
+/// Some clients fill a message up with NULs to a multiple of 16 octets and count them. XML has no NUL; in UTF-16 half
+/// of a character may be one, so whole characters go there.
 fn strip_padding(message: &mut Vec<u8>, content_type: &str) {
     let unit = if content_type.to_ascii_lowercase().contains("utf-16") { 2 } else { 1 };
     while message.len() >= unit && message.iter().rev().take(unit).all(|octet| *octet == 0) {

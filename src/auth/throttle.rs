@@ -2,12 +2,12 @@
 //!
 //! The wait comes before the proof is checked, and so before the answer to a right one too: an answer that came at once
 //! would tell a right guess from a wrong one without waiting. It grows with each failure of the same user from the same
-//! address, up to a limit; nobody is locked out, and nobody elsewhere waits. Pairs are forgotten after a while, those of
-//! the fewest failures first when there are too many.
+//! address, up to a limit; nobody is locked out, and nobody elsewhere waits. Pairs are forgotten after a while, those
+//! of the fewest failures first when there are too many.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,8 @@ pub struct Throttle {
     pairs: Mutex<HashMap<Pair, Failures>>,
 }
 
-/// A user at an address. The name goes in as a hash under a key of this process: names of a megabyte take no room.
+/// A user at an address (in IPv6, in a network of 2^64). The name goes in as a hash under a key of this process: names
+/// of a megabyte take no room.
 type Pair = (Option<IpAddr>, u64);
 
 #[derive(Clone, Copy)]
@@ -72,7 +73,7 @@ impl Throttle {
 
     /// The turn of a login by `user` (compared without case) from `address`.
     pub fn turn(self: &Arc<Self>, address: Option<IpAddr>, user: &str, now: Instant) -> Turn {
-        let pair = (address, self.hasher.hash_one(user.to_lowercase()));
+        let pair = (address.map(network), self.hasher.hash_one(user.to_lowercase()));
         let mut attempt = Attempt { throttle: Arc::clone(self), pair, waits: false };
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(failures) = pairs.get_mut(&pair) else { return Turn::Now(attempt) };
@@ -87,6 +88,14 @@ impl Throttle {
         attempt.waits = true;
         let doubled = 1_u32.checked_shl(failures.count.saturating_sub(1)).unwrap_or(u32::MAX);
         Turn::After(self.settings.delay.saturating_mul(doubled).min(self.settings.delay_max), attempt)
+    }
+}
+
+/// The network that stands for an address where counts are kept: whoever has an IPv6 address has 2^64 of them.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::from(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -174,6 +183,9 @@ mod tests {
         assert_eq!(fail(&throttle, 1, "OTTO", now), Some(4000), "names have no case");
         assert_eq!(fail(&throttle, 2, "otto", now), Some(0), "another address");
         assert_eq!(fail(&throttle, 1, "vera", now), Some(0), "another user");
+        let [near, far] = ["2001:db8::1:2", "2001:db8::ffff:1"].map(|address| network(address.parse().unwrap()));
+        assert_eq!((near, near.to_string().as_str()), (far, "2001:db8::"));
+        assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()).to_string(), "192.0.2.1");
         let Turn::After(_, attempt) = throttle.turn(address(1), "otto", now) else { panic!("no wait") };
         attempt.succeeded();
         assert_eq!(wait(&throttle.turn(address(1), "otto", now)), Some(0));

@@ -23,6 +23,10 @@ pub struct Limits {
     pub header_octets_max: usize,
     /// Connections over TCP at the same time, all listeners together.
     pub connections_max: usize,
+    /// Connections over TCP on which nobody has logged in yet, half of them from one address; more are closed at once.
+    pub newcomers_max: usize,
+    /// A connection's time to its first login, whatever happens on it.
+    pub login_timeout_ms: u64,
     /// A request's headers from their first octet, a TLS handshake, and a connection before its first login.
     pub header_timeout_ms: u64,
     /// A request's body.
@@ -79,6 +83,8 @@ impl Default for Limits {
             drain_timeout_ms: 5_000,
             header_octets_max: 64 * 1024,
             connections_max: 4_096,
+            newcomers_max: 3_072,
+            login_timeout_ms: 60_000,
             header_timeout_ms: 15_000,
             body_timeout_ms: 30_000,
             write_timeout_ms: 30_000,
@@ -110,6 +116,8 @@ impl Limits {
     pub fn transport(&self) -> TransportLimits {
         TransportLimits {
             connections_max: self.connections_max,
+            newcomers_max: self.newcomers_max,
+            login_timeout: Duration::from_millis(self.login_timeout_ms),
             header_octets_max: self.header_octets_max,
             body_octets_anonymous_max: octets(self.body_octets_anonymous_max),
             body_octets_max: octets(self.envelope_octets_max),
@@ -152,6 +160,8 @@ impl Limits {
             ("limits.body_octets_anonymous_max", octets(self.body_octets_anonymous_max), 1_024),
             ("limits.header_octets_max", octets(self.header_octets_max), 8_192),
             ("limits.connections_max", octets(self.connections_max), 4),
+            ("limits.newcomers_max", octets(self.newcomers_max), 2),
+            ("limits.login_timeout_ms", self.login_timeout_ms, 1),
             ("limits.header_timeout_ms", self.header_timeout_ms, 1),
             ("limits.body_timeout_ms", self.body_timeout_ms, 1),
             ("limits.write_timeout_ms", self.write_timeout_ms, 1),
