@@ -37,7 +37,7 @@ mod tests {
     use toml::Table;
 
     use super::super::Config;
-    use super::super::load::nested;
+    use super::super::key::nested;
     use super::*;
 
     #[test]

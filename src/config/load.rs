@@ -6,15 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use serde::Deserialize as _;
-use toml::de::{DeArray, DeTable};
+use toml::de::DeTable;
 use toml::{Table, Value};
 
+use super::key::{Key, PREFIX, leaves, merge, nested, quoted};
 use super::lists::{self, List};
 use super::nearest::nearest;
+use super::places::Places;
 use super::{Config, HooksConfig, PlaceFlags, ServeFlags};
 
-/// What every variable of ours begins with.
-const PREFIX: &str = "FAILBACKD_";
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "FAILBACKD_CONFIG";
 
@@ -85,60 +85,6 @@ impl Loaded {
         }
         text
     }
-}
-
-/// The path of a value: tables, then the name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(Vec<String>);
-
-impl Key {
-    fn of(dotted: &str) -> Self {
-        Self(dotted.split('.').map(str::to_owned).collect())
-    }
-
-    fn variable(&self) -> String {
-        format!("{PREFIX}{}", self.0.join("_").to_uppercase())
-    }
-
-    /// The entry of a list of tables.
-    fn entry(&self, index: usize) -> Self {
-        Self(self.0.iter().cloned().chain([index.to_string()]).collect())
-    }
-
-    fn name(&self) -> String {
-        self.0.last().map(|name| quoted(name)).unwrap_or_default()
-    }
-
-    fn table(&self) -> String {
-        let tables = self.0.len().saturating_sub(1);
-        self.0.iter().take(tables).map(|name| quoted(name)).collect::<Vec<_>>().join(".")
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0.iter().map(|name| quoted(name)).collect::<Vec<_>>().join("."))
-    }
-}
-
-fn quoted(name: &str) -> String {
-    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if bare { name.to_owned() } else { Value::String(name.to_owned()).to_string() }
-}
-
-/// Every value of a table and its tables.
-fn leaves(table: &Table) -> Vec<(Key, Value)> {
-    let mut found = Vec::new();
-    for (name, value) in table {
-        match value {
-            Value::Table(inner) => found.extend(leaves(inner).into_iter().map(|(mut key, value)| {
-                key.0.insert(0, name.clone());
-                (key, value)
-            })),
-            value => found.push((Key(vec![name.clone()]), value.clone())),
-        }
-    }
-    found
 }
 
 /// Put the configuration together. `environment` is the process's (`std::env::vars`).
@@ -373,80 +319,6 @@ impl Builder {
 
 fn meaning(meant: Option<&str>) -> String {
     meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default()
-}
-
-/// Where in the document things stand.
-#[derive(Default)]
-struct Places {
-    /// The line of every key.
-    lines: BTreeMap<Vec<String>, usize>,
-    /// The line of every entry of a list of tables, under its index, and of the keys in it.
-    entries: BTreeMap<Vec<String>, usize>,
-    /// Tables without anything in them.
-    empty_tables: Vec<(usize, Vec<String>)>,
-}
-
-impl Places {
-    fn note(&mut self, table: &DeTable<'_>, text: &str, path: &mut Vec<String>) {
-        for (name, value) in table {
-            path.push(name.get_ref().to_string());
-            let line = line_at(text, name.span().start);
-            self.lines.insert(path.clone(), line);
-            if let Some(inner) = value.get_ref().as_table() {
-                if inner.is_empty() {
-                    self.empty_tables.push((line, path.clone()));
-                }
-                self.note(inner, text, path);
-            } else if let Some(entries) = value.get_ref().as_array() {
-                self.note_entries(entries, text, path);
-            }
-            path.pop();
-        }
-    }
-
-    fn note_entries(&mut self, entries: &DeArray<'_>, text: &str, path: &mut Vec<String>) {
-        for (index, entry) in entries.iter().enumerate() {
-            let Some(table) = entry.get_ref().as_table() else { continue };
-            path.push(index.to_string());
-            self.entries.insert(path.clone(), line_at(text, entry.span().start));
-            for name in table.keys() {
-                path.push(name.get_ref().to_string());
-                self.entries.insert(path.clone(), line_at(text, name.span().start));
-                path.pop();
-            }
-            path.pop();
-        }
-    }
-}
-
-fn line_at(text: &str, octet: usize) -> usize {
-    1 + text.as_bytes().iter().take(octet).filter(|octet| **octet == b'\n').count()
-}
-
-/// A table of tables with one value at the end of `path`.
-pub(super) fn nested(path: &[String], value: Value) -> Table {
-    let mut table = Table::new();
-    match path {
-        [] => {}
-        [name] => {
-            table.insert(name.clone(), value);
-        }
-        [name, rest @ ..] => {
-            table.insert(name.clone(), Value::Table(nested(rest, value)));
-        }
-    }
-    table
-}
-
-fn merge(into: &mut Table, from: Table) {
-    for (name, value) in from {
-        match (into.get_mut(&name), value) {
-            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
-            (_, value) => {
-                into.insert(name, value);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! names it, its line and the nearest one that does: a limit that is misspelt is a limit that is not there.
 
 mod access;
+mod key;
 mod limits;
 mod lists;
 mod load;
 mod nearest;
+mod places;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
