@@ -1,9 +1,10 @@
 //! TLS: the certificate from the configuration, or one of our own made at the first start.
 
+mod make;
+
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,14 +13,12 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 /// The self-made certificate's name in the data directory.
 pub const CERTIFICATE_FILE: &str = "certificate.pem";
 /// Its key's.
 pub const KEY_FILE: &str = "certificate.key";
-/// For how long a self-made certificate holds. It is trusted by its fingerprint, so nothing is won by a short life.
-const LIFE: Duration = Duration::days(10 * 365);
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +78,7 @@ impl Tls {
     pub fn self_made(data_dir: &Path, host_name: &str, now: OffsetDateTime) -> Result<Self, TlsError> {
         let source = Source { certificate: data_dir.join(CERTIFICATE_FILE), key: data_dir.join(KEY_FILE) };
         if !source.certificate.exists() || !source.key.exists() {
-            make(&source, host_name, now)?;
+            make::make(&source, host_name, now)?;
         }
         let current = ArcSwap::from_pointee(load(&source)?);
         Ok(Self { source, current })
@@ -142,48 +141,11 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     text
 }
 
-fn make(source: &Source, host_name: &str, now: OffsetDateTime) -> Result<(), TlsError> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    if !host_name.is_empty() && !names.iter().any(|name| name.eq_ignore_ascii_case(host_name)) {
-        names.insert(0, host_name.to_owned());
-    }
-    let mut params = rcgen::CertificateParams::new(names)?;
-    params.not_before = now - Duration::DAY;
-    params.not_after = now + LIFE;
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    let common_name = if host_name.is_empty() { "failbackd" } else { host_name };
-    params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
-    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    // Without a certificate both are made anew: a crash between the two writes leaves no pair that does not fit.
-    remove(&source.certificate)?;
-    write(&source.key, key.serialize_pem().as_bytes(), 0o600)?;
-    write(&source.certificate, certificate.pem().as_bytes(), 0o644)
-}
-
-fn remove(path: &Path) -> Result<(), TlsError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(TlsError::File { path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), TlsError> {
-    remove(path)?;
-    let write = || {
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
-        file.write_all(octets)?;
-        file.sync_all()
-    };
-    write().map_err(|source| TlsError::File { path: path.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use time::Duration;
 
     use super::*;
 
