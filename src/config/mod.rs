@@ -3,9 +3,13 @@
 //! A key of the file `[table] key` is the variable `FAILBACKD_TABLE_KEY`. A key that does not exist is an error that
 //! names it, its line and the nearest one that does: a limit that is misspelt is a limit that is not there.
 
+mod access;
+mod key;
 mod limits;
+mod lists;
 mod load;
 mod nearest;
+mod places;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+pub use access::AccessRule;
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
 
@@ -50,6 +55,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What a peer may take of this server.
     pub limits: Limits,
+    /// What users may reach, on top of their roles.
+    pub access: Vec<AccessRule>,
     /// Settings of single VMs, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub vm: BTreeMap<String, VmConfig>,
@@ -71,6 +78,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
+            access: Vec::new(),
             vm: BTreeMap::new(),
         }
     }

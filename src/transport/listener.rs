@@ -18,6 +18,7 @@ use super::activity::Activity;
 use super::connection;
 use super::http::{Connection, Site};
 use super::limits::TransportLimits;
+use super::newcomers::{Newcomer, Newcomers};
 use super::tls::Tls;
 use super::{Handler, Peer};
 use crate::auth::{Channel, Mechanisms, Principal, Session, local_administrator};
@@ -223,7 +224,8 @@ pub fn serve(
     let connections = Places::new(limits.connections_max);
     let local_connections = Places::new(LOCAL_CONNECTIONS_MAX);
     let (stop, _) = watch::channel(false);
-    let site = Arc::new(Site { handler, mechanisms, limits });
+    let newcomers = Arc::new(Newcomers::new(limits.newcomers_max));
+    let site = Arc::new(Site { handler, mechanisms, limits, newcomers });
     let mut local = Vec::new();
     for listener in listeners {
         let places = if let Bound::Local(_, path) = &listener.socket {
@@ -310,10 +312,19 @@ impl Accept {
 
     fn spawn(&self, accepted: Accepted, permit: OwnedSemaphorePermit) {
         let (site, stop) = (Arc::clone(&self.site), self.stop.clone());
+        let newcomer = if let Accepted::Tcp(_, address, _) = &accepted {
+            let Some(newcomer) = site.newcomers.admit(address.ip()) else {
+                tracing::debug!(peer = %address, "closed: too many connections wait for a login");
+                return;
+            };
+            Some(newcomer)
+        } else {
+            None
+        };
         match accepted {
             Accepted::Tcp(stream, address, None) => {
                 let channel = Channel { peer: Some(address.ip()), ..Channel::default() };
-                let connection = connection(site, Peer::Tcp(address), channel, None);
+                let connection = connection(site, Peer::Tcp(address), channel, None, newcomer);
                 tokio::spawn(async move {
                     let _permit = permit;
                     connection::serve(stream, connection, stop).await;
@@ -325,14 +336,14 @@ impl Accept {
                     let Some((stream, channel)) = handshake(stream, address, &tls, &site.limits, &stop).await else {
                         return;
                     };
-                    let connection = connection(site, Peer::Tcp(address), channel, None);
+                    let connection = connection(site, Peer::Tcp(address), channel, None, newcomer);
                     connection::serve(stream, connection, stop).await;
                 });
             }
             Accepted::Local(stream) => match local_administrator(&stream) {
                 Ok(principal) => {
                     let channel = Channel { encrypted: true, ..Channel::default() };
-                    let connection = connection(site, Peer::Local, channel, Some(Arc::new(principal)));
+                    let connection = connection(site, Peer::Local, channel, Some(Arc::new(principal)), newcomer);
                     tokio::spawn(async move {
                         let _permit = permit;
                         connection::serve(stream, connection, stop).await;
@@ -385,7 +396,13 @@ async fn handshake(
     }
 }
 
-fn connection(site: Arc<Site>, peer: Peer, channel: Channel, local: Option<Arc<Principal>>) -> Arc<Connection> {
+fn connection(
+    site: Arc<Site>,
+    peer: Peer,
+    channel: Channel,
+    local: Option<Arc<Principal>>,
+    newcomer: Option<Newcomer>,
+) -> Arc<Connection> {
     Arc::new(Connection {
         site,
         peer,
@@ -393,6 +410,7 @@ fn connection(site: Arc<Site>, peer: Peer, channel: Channel, local: Option<Arc<P
         local,
         session: Mutex::new(Session::new()),
         activity: Arc::new(Activity::new()),
+        newcomer: Mutex::new(newcomer),
     })
 }
 
