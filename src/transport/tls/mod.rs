@@ -141,6 +141,11 @@ impl Tls {
     }
 }
 
+/// Whether a file of client authorities (PEM) could be used.
+pub fn check_client_authorities(authorities: &Path) -> Result<(), TlsError> {
+    clients::verifier(authorities, &Arc::new(rustls::crypto::ring::default_provider())).map(drop)
+}
+
 fn load(source: &Source) -> Result<Loaded, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certified = certified_key(source, &provider)?;
