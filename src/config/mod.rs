@@ -9,6 +9,7 @@ mod key;
 mod limits;
 mod lists;
 mod load;
+mod login;
 mod nearest;
 mod places;
 
@@ -23,6 +24,7 @@ pub use access::AccessRule;
 pub use certificates::ClientCertificatesConfig;
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
+pub use login::{KerberosConfig, LoginConfig};
 
 /// The word that turns a listener off.
 pub const OFF: &str = "off";
@@ -53,6 +55,10 @@ pub struct Config {
     pub transfers_held: bool,
     /// The TLS listener's certificate.
     pub tls: TlsConfig,
+    /// The ways of logging in.
+    pub login: LoginConfig,
+    /// Kerberos.
+    pub kerberos: KerberosConfig,
     /// The certificates that clients log in with.
     pub client_certificates: ClientCertificatesConfig,
     /// The log.
@@ -80,6 +86,8 @@ impl Default for Config {
             fault_backend: false,
             transfers_held: false,
             tls: TlsConfig::default(),
+            login: LoginConfig::default(),
+            kerberos: KerberosConfig::default(),
             client_certificates: ClientCertificatesConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
