@@ -60,7 +60,7 @@ impl Mechanism for Probe {
 
 impl Exchange for Probe {
     fn step(self: Box<Self>, _: &[u8], channel: &Channel, _: Instant) -> Step {
-        let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().concat();
         let told = |octets: &Option<Arc<[u8]>>| octets.as_deref().map_or_else(|| "none".to_owned(), hex);
         let token = format!("{}/{}", told(&channel.binding), told(&channel.certificate));
         Step::Done(Outcome::Continue { token, exchange: self })
@@ -319,7 +319,7 @@ async fn probe(client: &mut Client<TlsStream<TcpStream>>) -> (String, String) {
 }
 
 fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().concat()
 }
 
 fn certificate_in(directory: &Path) -> CertificateDer<'static> {

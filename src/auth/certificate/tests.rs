@@ -99,7 +99,7 @@ fn a_rule_gives_a_certificate_to_a_user() {
 }
 
 fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().concat()
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn damaged_certificates_are_refused() {
     for length in 0..certificate.len() {
         assert!(fixture.login(&[by_subject()], Some(&certificate[..length])).is_err());
     }
-    let long = [certificate.as_slice(), &[0; 70_000]].concat();
+    let long = [certificate.as_slice(), &vec![0; 70_000]].concat();
     assert_eq!(fixture.login(&[by_subject()], Some(&long)).unwrap_err().why, "the certificate is too long");
     // A subject of any length takes a bounded place in the log.
     let endless = issue(&authority("ca"), &"x".repeat(5000), &[], &[ExtendedKeyUsagePurpose::ClientAuth]);

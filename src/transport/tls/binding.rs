@@ -38,8 +38,8 @@ const OTHERS: &[(ObjectIdentifier, Hash)] = &[
     (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"), Hash::Sha512),
 ];
 
-/// The binding of a certificate (DER): `tls-server-end-point:` and the hash of the whole certificate by the hash function
-/// of its signature. MD5 and SHA-1 give way to SHA-256, as RFC 5929 says.
+/// The binding of a certificate (DER): `tls-server-end-point:` and the hash of the whole certificate by the hash
+/// function of its signature. MD5 and SHA-1 give way to SHA-256, as RFC 5929 says.
 ///
 /// For a signature that has no hash function of its own (Ed25519, Ed448) RFC 5929 defines no binding; SHA-256 is taken,
 /// as for everything that is not known here. A client that takes another one sends a binding that does not match, and

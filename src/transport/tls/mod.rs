@@ -130,7 +130,8 @@ impl Tls {
         &self.source.certificate
     }
 
-    /// The channel binding (RFC 5929) of connections that begin now: `tls-server-end-point:` and the certificate's hash.
+    /// The channel binding (RFC 5929) of connections that begin now: `tls-server-end-point:` and the hash of the
+    /// certificate.
     pub fn binding(&self) -> Arc<[u8]> {
         Arc::clone(&self.current.load().binding)
     }
