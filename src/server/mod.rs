@@ -202,8 +202,12 @@ fn mechanisms(config: &Config, users: &Arc<Users>) -> Mechanisms {
 }
 
 fn tls(config: &Config, host_name: &str) -> Result<Tls, TlsError> {
-    match config.certificate() {
+    let tls = match config.certificate() {
         Some((certificate, key)) => Tls::from_files(certificate, key),
         None => Tls::self_made(&config.data_dir, host_name, time::OffsetDateTime::now_utc()),
+    }?;
+    match config.client_certificates.authorities() {
+        Some(authorities) => tls.with_client_authorities(authorities),
+        None => Ok(tls),
     }
 }
