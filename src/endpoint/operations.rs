@@ -236,6 +236,7 @@ impl Exchange<'_> {
 
     //= ENU-23
     fn release(&self, release: &Release<'_>) -> Result<Reply, Fault> {
+        access::check_namespace(self.call.permissions)?;
         let cursors = &self.endpoint.cursors;
         let (id, _) = cursors.scan(&release.context, self.call.principal.name(), self.call.now)?;
         cursors.close(id);
