@@ -8,6 +8,7 @@ mod key;
 mod limits;
 mod lists;
 mod load;
+mod login;
 mod nearest;
 mod places;
 
@@ -23,6 +24,7 @@ use crate::provider::Rules;
 pub use access::AccessRule;
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
+pub use login::{KerberosConfig, LoginConfig};
 
 /// The word that turns a listener off.
 pub const OFF: &str = "off";
@@ -53,6 +55,10 @@ pub struct Config {
     pub transfers_held: bool,
     /// The TLS listener's certificate.
     pub tls: TlsConfig,
+    /// The ways of logging in.
+    pub login: LoginConfig,
+    /// Kerberos.
+    pub kerberos: KerberosConfig,
     /// The log.
     pub log: LogConfig,
     /// What a peer may take of this server.
@@ -78,6 +84,8 @@ impl Default for Config {
             fault_backend: false,
             transfers_held: false,
             tls: TlsConfig::default(),
+            login: LoginConfig::default(),
+            kerberos: KerberosConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
             access: Vec::new(),
