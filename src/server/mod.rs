@@ -59,7 +59,12 @@ impl Server {
     pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
         let limits = transport_limits(config);
         let endpoint = endpoint(config, world.host_name())?;
-        let handler = WsmanHandler::new(endpoint, Arc::clone(world.engine()), config.limits.operation_timeout());
+        let handler = WsmanHandler::new(
+            endpoint,
+            Arc::clone(world.engine()),
+            config.access_rules(),
+            config.limits.operation_timeout(),
+        );
         let mut listeners = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
         let http = clear.as_ref().and_then(Listener::address);
