@@ -11,10 +11,12 @@ pub mod basic;
 mod cache;
 mod local;
 pub mod mechanism;
+pub mod ntlm;
 pub mod password;
 pub mod principal;
 pub mod protection;
 pub mod session;
+pub mod spnego;
 pub mod users;
 
 pub use basic::{Basic, BasicSettings};
