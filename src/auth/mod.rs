@@ -15,8 +15,10 @@ pub mod ntlm;
 pub mod password;
 pub mod principal;
 pub mod protection;
+pub mod seal;
 pub mod session;
 pub mod spnego;
+pub mod throttle;
 pub mod users;
 
 pub use basic::{Basic, BasicSettings};
@@ -25,4 +27,5 @@ pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refu
 pub use principal::{Principal, Role, RoleError};
 pub use protection::{ChannelBinding, Protection, SealError, Sealing, SecurityContext};
 pub use session::{Mechanisms, Session, Settled, Verdict};
+pub use throttle::{Throttle, ThrottleSettings};
 pub use users::{UserEntry, UserFile, Users, UsersError};

@@ -3,9 +3,14 @@
 //! A key of the file `[table] key` is the variable `FAILBACKD_TABLE_KEY`. A key that does not exist is an error that
 //! names it, its line and the nearest one that does: a limit that is misspelt is a limit that is not there.
 
+mod access;
+mod key;
 mod limits;
+mod lists;
 mod load;
+mod login;
 mod nearest;
+mod places;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +19,10 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+pub use access::AccessRule;
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
+pub use login::{KerberosConfig, LoginConfig};
 
 /// The word that turns a listener off.
 pub const OFF: &str = "off";
@@ -46,10 +53,16 @@ pub struct Config {
     pub transfers_held: bool,
     /// The TLS listener's certificate.
     pub tls: TlsConfig,
+    /// The ways of logging in.
+    pub login: LoginConfig,
+    /// Kerberos.
+    pub kerberos: KerberosConfig,
     /// The log.
     pub log: LogConfig,
     /// What a peer may take of this server.
     pub limits: Limits,
+    /// What users may reach, on top of their roles.
+    pub access: Vec<AccessRule>,
     /// Settings of single VMs, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub vm: BTreeMap<String, VmConfig>,
@@ -69,8 +82,11 @@ impl Default for Config {
             fault_backend: false,
             transfers_held: false,
             tls: TlsConfig::default(),
+            login: LoginConfig::default(),
+            kerberos: KerberosConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
+            access: Vec::new(),
             vm: BTreeMap::new(),
         }
     }

@@ -150,6 +150,12 @@ messages! {
     CONNECTIONS_LIMITED = "FBD1105", "Serves fewer connections than configured on", cause::CONFIGURATION,
         "The system's limit of open files is too low for limits.connections_max",
         ["Raise the limit of open files (ulimit -n, LimitNOFILE), or lower limits.connections_max."];
+    SEALED_REFUSED = "FBD1106", "Refused a sealed message of", cause::ACCESS,
+        "A sealed message was damaged, repeated or out of order, or sealed with other keys than those of the login",
+        [
+            "Let the client log in again: login and connection were ended.",
+            "If it comes again, look for a proxy that changes or repeats requests.",
+        ];
     OUT_OF_SPACE = "FBD2001", "Could not finish the operation on", cause::STORAGE_CAPACITY,
         "The volume of an image is full",
         ["Free space on the volume.", "Start the operation again."];

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::auth::{Basic, Mechanisms, UserFile, Users, UsersError};
+use crate::auth::{Basic, Mechanism, Mechanisms, Throttle, UserFile, Users, UsersError};
 use crate::cim::Schema;
 use crate::config::Config;
 use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
@@ -192,8 +192,13 @@ fn mechanisms(config: &Config, users: &Arc<Users>) -> Mechanisms {
     let mut secret = [0; 32];
     ids::fill(&mut secret);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let basic = Basic::new(Arc::clone(users), config.limits.basic(cores), &secret);
-    Mechanisms::new(vec![Arc::new(basic)], Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max)
+    let throttle = Arc::new(Throttle::new(config.limits.throttle()));
+    let basic = Basic::new(Arc::clone(users), throttle, config.limits.basic(cores), &secret);
+    let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
+    if config.login.basic {
+        offered.push(Arc::new(basic));
+    }
+    Mechanisms::new(offered, Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max)
 }
 
 fn tls(config: &Config, host_name: &str) -> Result<Tls, TlsError> {

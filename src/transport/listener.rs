@@ -17,6 +17,7 @@ use super::activity::Activity;
 use super::connection;
 use super::http::{Connection, Site};
 use super::limits::TransportLimits;
+use super::newcomers::{Newcomer, Newcomers};
 use super::tls::Tls;
 use super::{Handler, Peer};
 use crate::auth::{Channel, Mechanisms, Principal, Session, local_administrator};
@@ -222,7 +223,8 @@ pub fn serve(
     let connections = Places::new(limits.connections_max);
     let local_connections = Places::new(LOCAL_CONNECTIONS_MAX);
     let (stop, _) = watch::channel(false);
-    let site = Arc::new(Site { handler, mechanisms, limits });
+    let newcomers = Arc::new(Newcomers::new(limits.newcomers_max));
+    let site = Arc::new(Site { handler, mechanisms, limits, newcomers });
     let mut local = Vec::new();
     for listener in listeners {
         let places = if let Bound::Local(_, path) = &listener.socket {
@@ -309,16 +311,25 @@ impl Accept {
 
     fn spawn(&self, accepted: Accepted, permit: OwnedSemaphorePermit) {
         let (site, stop) = (Arc::clone(&self.site), self.stop.clone());
+        let newcomer = if let Accepted::Tcp(_, address, _) = &accepted {
+            let Some(newcomer) = site.newcomers.admit(address.ip()) else {
+                tracing::debug!(peer = %address, "closed: too many connections wait for a login");
+                return;
+            };
+            Some(newcomer)
+        } else {
+            None
+        };
         match accepted {
             Accepted::Tcp(stream, address, None) => {
-                let connection = connection(site, Peer::Tcp(address), Some(address.ip()), false, None);
+                let connection = connection(site, Peer::Tcp(address), Some(address.ip()), false, None, newcomer);
                 tokio::spawn(async move {
                     let _permit = permit;
                     connection::serve(stream, connection, stop).await;
                 });
             }
             Accepted::Tcp(stream, address, Some(tls)) => {
-                let connection = connection(site, Peer::Tcp(address), Some(address.ip()), true, None);
+                let connection = connection(site, Peer::Tcp(address), Some(address.ip()), true, None, newcomer);
                 tokio::spawn(async move {
                     let _permit = permit;
                     let handshake = Box::pin(tls.acceptor().accept(stream));
@@ -337,7 +348,7 @@ impl Accept {
             }
             Accepted::Local(stream) => match local_administrator(&stream) {
                 Ok(principal) => {
-                    let connection = connection(site, Peer::Local, None, true, Some(Arc::new(principal)));
+                    let connection = connection(site, Peer::Local, None, true, Some(Arc::new(principal)), newcomer);
                     tokio::spawn(async move {
                         let _permit = permit;
                         connection::serve(stream, connection, stop).await;
@@ -357,6 +368,7 @@ fn connection(
     address: Option<IpAddr>,
     encrypted: bool,
     local: Option<Arc<Principal>>,
+    newcomer: Option<Newcomer>,
 ) -> Arc<Connection> {
     Arc::new(Connection {
         site,
@@ -365,6 +377,7 @@ fn connection(
         local,
         session: Mutex::new(Session::new()),
         activity: Arc::new(Activity::new()),
+        newcomer: Mutex::new(newcomer),
     })
 }
 
