@@ -12,11 +12,13 @@ mod cache;
 pub mod certificate;
 mod local;
 pub mod mechanism;
+pub mod ntlm;
 pub mod password;
 pub mod principal;
 pub mod protection;
 pub mod seal;
 pub mod session;
+pub mod spnego;
 pub mod throttle;
 pub mod users;
 
