@@ -369,7 +369,7 @@ impl Users {
 
     /// Look at the file, and read it when it changed. A file that became unreadable, open to others or damaged lets
     /// nobody in until it is put right: whom it was meant to remove is unknown.
-    pub(super) fn refresh(&self) {
+    pub fn refresh(&self) {
         if self.file.stamp() == self.snapshot.load().stamp {
             return;
         }

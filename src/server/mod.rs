@@ -50,6 +50,7 @@ pub struct Server {
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
     tls: Option<Arc<Tls>>,
+    users: Arc<Users>,
     lines: Vec<String>,
     patience: Duration,
 }
@@ -84,7 +85,7 @@ impl Server {
         let mechanisms = mechanisms(config, &users);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
-        Ok(Self { world, running, http, https, tls, lines, patience })
+        Ok(Self { world, running, http, https, tls, users, lines, patience })
     }
 
     /// The bound address of the clear-text listener.
@@ -105,6 +106,11 @@ impl Server {
     /// What is served.
     pub fn world(&self) -> &Arc<World> {
         &self.world
+    }
+
+    /// Reads the users again, at once; a change is noticed within `users_recheck_ms` in any case.
+    pub fn reload_users(&self) {
+        self.users.refresh();
     }
 
     /// Reads the certificate and its key again, for the connections from now on. One that cannot be used is told in the
