@@ -9,6 +9,7 @@
 
 pub mod basic;
 mod cache;
+pub mod certificate;
 mod local;
 pub mod mechanism;
 pub mod ntlm;
@@ -22,6 +23,7 @@ pub mod throttle;
 pub mod users;
 
 pub use basic::{Basic, BasicSettings};
+pub use certificate::{Certificate, CertificateRule, CertificateRules, RuleError};
 pub use local::{LocalRefusal, local_administrator};
 pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
 pub use principal::{Principal, Role, RoleError};

@@ -59,7 +59,12 @@ impl Server {
     pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
         let limits = transport_limits(config);
         let endpoint = endpoint(config, world.host_name())?;
-        let handler = WsmanHandler::new(endpoint, Arc::clone(world.engine()), config.limits.operation_timeout());
+        let handler = WsmanHandler::new(
+            endpoint,
+            Arc::clone(world.engine()),
+            config.access_rules(),
+            config.limits.operation_timeout(),
+        );
         let mut listeners = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
         let http = clear.as_ref().and_then(Listener::address);
@@ -202,8 +207,12 @@ fn mechanisms(config: &Config, users: &Arc<Users>) -> Mechanisms {
 }
 
 fn tls(config: &Config, host_name: &str) -> Result<Tls, TlsError> {
-    match config.certificate() {
+    let tls = match config.certificate() {
         Some((certificate, key)) => Tls::from_files(certificate, key),
         None => Tls::self_made(&config.data_dir, host_name, time::OffsetDateTime::now_utc()),
+    }?;
+    match config.client_certificates.authorities() {
+        Some(authorities) => tls.with_client_authorities(authorities),
+        None => Ok(tls),
     }
 }
