@@ -13,6 +13,8 @@ pub mod certificate;
 mod local;
 pub mod mechanism;
 pub mod ntlm;
+#[cfg(feature = "pam")]
+pub mod pam;
 pub mod password;
 pub mod principal;
 pub mod protection;
