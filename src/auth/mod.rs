@@ -9,6 +9,7 @@
 
 pub mod basic;
 mod cache;
+pub mod kerberos;
 mod local;
 pub mod mechanism;
 pub mod password;
@@ -18,6 +19,7 @@ pub mod session;
 pub mod users;
 
 pub use basic::{Basic, BasicSettings};
+pub use kerberos::{Kerberos, KerberosError, KerberosSettings};
 pub use local::{LocalRefusal, local_administrator};
 pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
 pub use principal::{Principal, Role, RoleError};

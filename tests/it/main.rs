@@ -17,6 +17,7 @@ mod backend;
 mod bad_input;
 mod crash;
 mod jobs;
+mod kerberos;
 mod many_connections;
 mod mof_agreement;
 mod operator;
