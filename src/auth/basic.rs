@@ -2,10 +2,10 @@
 //!
 //! A password costs an argon2 of milliseconds and megabytes on purpose, so verifications run one at a time for each
 //! spare core, on blocking threads, behind a bounded queue; requests with the same header share one verification; and
-//! what was verified is remembered for a short while. A wrong password delays its own answer and nobody else's.
+//! what was verified is remembered for a short while. After a wrong password the next one waits (see
+//! [`super::throttle`]).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,10 @@ use zeroize::Zeroizing;
 
 use super::cache::{Cache, Key};
 use super::mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
+use super::password::{NtHash, StoredPassword};
 use super::principal::Principal;
-use super::users::Users;
-
-/// How many (address, user) pairs with wrong passwords are remembered.
-const FAILURES_MAX: usize = 4096;
+use super::throttle::{Throttle, Turn};
+use super::users::{Known, Snapshot, Users, bare_name};
 
 /// Base64 as clients send it: some leave the padding out.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -40,11 +39,6 @@ pub struct BasicSettings {
     pub cache_entries_max: usize,
     /// For how long they are.
     pub cache_life: Duration,
-    /// How long the answer to the first wrong password waits. Doubles with each further one of the same user from the
-    /// same address.
-    pub failure_delay: Duration,
-    /// The longest such wait.
-    pub failure_delay_max: Duration,
 }
 
 /// A user name and a password as a client sent them.
@@ -69,11 +63,7 @@ pub fn parse_authorization(value: &[u8]) -> Option<Credentials> {
     let (name, password) = octets.split_at(colon);
     let password = password.strip_prefix(b":")?;
     let latin1 = std::str::from_utf8(&octets).is_err();
-    let name = text(name, latin1);
-    let user = match (name.rsplit_once('\\'), name.split_once('@')) {
-        (Some((_, user)), _) | (None, Some((user, _))) => user.to_owned(),
-        (None, None) => name,
-    };
+    let user = bare_name(&text(name, latin1)).to_owned();
     let password = if latin1 { text(password, true).into_bytes() } else { password.to_vec() };
     Some(Credentials { user, password: Zeroizing::new(password) })
 }
@@ -90,34 +80,56 @@ enum Found {
     Busy,
 }
 
+/// What a password is compared with.
+struct Secret {
+    /// The user's, or nobody's.
+    password: Arc<StoredPassword>,
+    /// Whether it is the user's.
+    owned: bool,
+    /// The NT hash of a user who has nothing else.
+    nt_hash: Option<NtHash>,
+}
+
+impl Secret {
+    fn of(known: Option<&Known>, snapshot: &Snapshot) -> Self {
+        let password = known.and_then(|known| known.password.as_ref());
+        let nt_hash = known.filter(|_| password.is_none()).and_then(|known| known.nt_hash.clone());
+        Self { password: Arc::clone(password.unwrap_or(&snapshot.decoy)), owned: password.is_some(), nt_hash }
+    }
+
+    /// Whether `password` is the user's. Always costs an argon2: an answer that came sooner would tell who has none.
+    fn verify(&self, password: &[u8]) -> bool {
+        let matches = self.password.verify(password) & self.owned;
+        matches | self.nt_hash.as_ref().is_some_and(|hash| hash.verify(password))
+    }
+}
+
 /// A verification that is under way, shared by all requests with the same header; `None` until it is done.
 type UnderWay = watch::Receiver<Option<Found>>;
 
 /// The Basic mechanism: one for the process.
 pub struct Basic {
     users: Arc<Users>,
-    settings: BasicSettings,
     cache: Cache,
     under_way: Mutex<HashMap<(Key, u64), UnderWay>>,
     /// Running and waiting verifications.
     queue: Arc<Semaphore>,
     /// Running ones.
     running: Arc<Semaphore>,
-    failures: Mutex<HashMap<(Option<IpAddr>, Key), u32>>,
+    throttle: Arc<Throttle>,
 }
 
 impl Basic {
     /// `secret` is random and new in every process: it keys the cache.
-    pub fn new(users: Arc<Users>, settings: BasicSettings, secret: &[u8; 32]) -> Self {
+    pub fn new(users: Arc<Users>, throttle: Arc<Throttle>, settings: BasicSettings, secret: &[u8; 32]) -> Self {
         let running = settings.verifications_max.max(1);
         Self {
             users,
-            settings,
             cache: Cache::new(secret, settings.cache_entries_max, settings.cache_life),
             under_way: Mutex::default(),
             queue: Arc::new(Semaphore::new(running.saturating_add(settings.queue_max).min(Semaphore::MAX_PERMITS))),
             running: Arc::new(Semaphore::new(running)),
-            failures: Mutex::default(),
+            throttle,
         }
     }
 
@@ -133,11 +145,18 @@ impl Basic {
         let Some(credentials) = parse_authorization(authorization) else {
             return Step::Done(Outcome::Rejected(Refusal::nameless("the header is damaged")));
         };
-        let refusal = Refusal::of(&credentials.user, "wrong password or unknown user");
-        let failure = (channel.peer, self.cache.key(credentials.user.to_lowercase().as_bytes()));
-        let mut verification = self.join(key, credentials, now);
+        let (wait, attempt) = match self.throttle.turn(channel.peer, &credentials.user, now) {
+            Turn::Now(attempt) => (None, attempt),
+            Turn::After(wait, attempt) => (Some(wait), attempt),
+            Turn::Never => return Step::Done(Outcome::Busy),
+        };
         let this = Arc::clone(self);
         Step::Wait(Box::pin(async move {
+            if let Some(wait) = wait {
+                tokio::time::sleep(wait).await;
+            }
+            let refusal = Refusal::of(&credentials.user, "wrong password or unknown user");
+            let mut verification = this.join(key, credentials, Instant::now());
             let found = match verification.wait_for(Option::is_some).await {
                 Ok(found) => found.clone().unwrap_or(Found::Busy),
                 // The verification ended without a word: its thread died.
@@ -145,11 +164,11 @@ impl Basic {
             };
             match found {
                 Found::Accepted(principal) => {
-                    this.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&failure);
+                    attempt.succeeded();
                     accepted(principal)
                 }
                 Found::Rejected => {
-                    tokio::time::sleep(this.delay_after_failure(failure)).await;
+                    attempt.failed(Instant::now());
                     Outcome::Rejected(refusal)
                 }
                 Found::Busy => Outcome::Busy,
@@ -173,7 +192,7 @@ impl Basic {
         under_way.insert((key, generation), receiver.clone());
         drop(under_way);
         let known = snapshot.find(&credentials.user);
-        let stored = Arc::clone(known.map_or(&snapshot.decoy, |known| &known.password));
+        let secret = Secret::of(known, &snapshot);
         let user = known.map(|known| known.entry.clone());
         let entry = Entry { basic: Arc::clone(self), key: (key, generation) };
         // A task of its own: the client that asked first may hang up while others wait for the same answer.
@@ -182,7 +201,7 @@ impl Basic {
             let running = Arc::clone(&entry.basic.running).acquire_owned().await;
             let matches = tokio::task::spawn_blocking(move || {
                 let _running = running;
-                stored.verify(&credentials.password)
+                secret.verify(&credentials.password)
             });
             let found = match (matches.await, user) {
                 (Ok(true), Some(user)) => {
@@ -197,18 +216,6 @@ impl Basic {
             sender.send_replace(Some(found));
         });
         receiver
-    }
-
-    fn delay_after_failure(&self, failure: (Option<IpAddr>, Key)) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= FAILURES_MAX && !failures.contains_key(&failure) {
-            // Whoever fills the table only makes others' delays start over.
-            failures.clear();
-        }
-        let count = failures.entry(failure).or_insert(0);
-        let delay = self.settings.failure_delay.saturating_mul(1_u32.checked_shl(*count).unwrap_or(u32::MAX));
-        *count = count.saturating_add(1).min(20);
-        delay.min(self.settings.failure_delay_max)
     }
 }
 

@@ -10,9 +10,9 @@ pub struct SealError(pub &'static str);
 
 /// The keys of a login, with the sequence numbers of both directions. After an error a context must not be used again.
 pub trait SecurityContext: Send {
-    /// Open one sealed message: `token` is a signature with the ciphertext after it, as they follow the length in a part
-    /// of `multipart/encrypted`. `signature_octets` is that length, where the sender said one: a context that knows how
-    /// long its signatures are refuses another. Appends the message to `out`.
+    /// Open one sealed message: `token` is a signature with the ciphertext after it, as they follow the length in a
+    /// part of `multipart/encrypted`. `signature_octets` is that length, where the sender said one: a context that
+    /// knows how long its signatures are refuses another. Appends the message to `out`.
     fn unseal(&mut self, signature_octets: Option<usize>, token: &[u8], out: &mut Vec<u8>) -> Result<(), SealError>;
 
     /// Seal one message: appends signature and ciphertext to `out`, and returns the octets of the signature.

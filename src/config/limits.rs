@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::auth::BasicSettings;
+use crate::auth::{BasicSettings, ThrottleSettings};
 use crate::transport::TransportLimits;
 
 /// What a peer may take of this server: `[limits]`. Times are milliseconds.
@@ -23,6 +23,10 @@ pub struct Limits {
     pub header_octets_max: usize,
     /// Connections over TCP at the same time, all listeners together.
     pub connections_max: usize,
+    /// Connections over TCP on which nobody has logged in yet, half of them from one address; more are closed at once.
+    pub newcomers_max: usize,
+    /// A connection's time to its first login, whatever happens on it.
+    pub login_timeout_ms: u64,
     /// A request's headers from their first octet, a TLS handshake, and a connection before its first login.
     pub header_timeout_ms: u64,
     /// A request's body.
@@ -59,7 +63,8 @@ pub struct Limits {
     pub credentials_max: usize,
     /// For how long they are; 0 verifies every request anew.
     pub credential_life_ms: u64,
-    /// How long the answer to a first wrong password waits; doubles with each further one.
+    /// How long a login waits after a wrong password of the same user from the same address; doubles with each further
+    /// one.
     pub login_delay_ms: u64,
     /// The longest such wait.
     pub login_delay_max_ms: u64,
@@ -78,6 +83,8 @@ impl Default for Limits {
             drain_timeout_ms: 5_000,
             header_octets_max: 64 * 1024,
             connections_max: 4_096,
+            newcomers_max: 3_072,
+            login_timeout_ms: 60_000,
             header_timeout_ms: 15_000,
             body_timeout_ms: 30_000,
             write_timeout_ms: 30_000,
@@ -109,6 +116,8 @@ impl Limits {
     pub fn transport(&self) -> TransportLimits {
         TransportLimits {
             connections_max: self.connections_max,
+            newcomers_max: self.newcomers_max,
+            login_timeout: Duration::from_millis(self.login_timeout_ms),
             header_octets_max: self.header_octets_max,
             body_octets_anonymous_max: octets(self.body_octets_anonymous_max),
             body_octets_max: octets(self.envelope_octets_max),
@@ -133,8 +142,14 @@ impl Limits {
             queue_max: self.password_queue_max,
             cache_entries_max: self.credentials_max,
             cache_life: Duration::from_millis(self.credential_life_ms),
-            failure_delay: Duration::from_millis(self.login_delay_ms),
-            failure_delay_max: Duration::from_millis(self.login_delay_max_ms),
+        }
+    }
+
+    /// What guessing of passwords is to hold to.
+    pub fn throttle(&self) -> ThrottleSettings {
+        ThrottleSettings {
+            delay: Duration::from_millis(self.login_delay_ms),
+            delay_max: Duration::from_millis(self.login_delay_max_ms),
         }
     }
 
@@ -145,6 +160,8 @@ impl Limits {
             ("limits.body_octets_anonymous_max", octets(self.body_octets_anonymous_max), 1_024),
             ("limits.header_octets_max", octets(self.header_octets_max), 8_192),
             ("limits.connections_max", octets(self.connections_max), 4),
+            ("limits.newcomers_max", octets(self.newcomers_max), 2),
+            ("limits.login_timeout_ms", self.login_timeout_ms, 1),
             ("limits.header_timeout_ms", self.header_timeout_ms, 1),
             ("limits.body_timeout_ms", self.body_timeout_ms, 1),
             ("limits.write_timeout_ms", self.write_timeout_ms, 1),

@@ -9,11 +9,13 @@ use serde::Deserialize as _;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
+use super::access::Known;
+use super::key::{Key, PREFIX, leaves, merge, nested, quoted};
+use super::lists::{self, List};
 use super::nearest::nearest;
+use super::places::Places;
 use super::{Config, HooksConfig, PlaceFlags, ServeFlags};
 
-/// What every variable of ours begins with.
-const PREFIX: &str = "FAILBACKD_";
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "FAILBACKD_CONFIG";
 
@@ -61,8 +63,9 @@ impl Loaded {
         let mut text = String::new();
         let tables = Table::try_from(&self.config).unwrap_or_default();
         let mut heading = String::new();
+        let (lists, mut leaves): (Vec<_>, Vec<_>) =
+            leaves(&tables).into_iter().partition(|(_, value)| lists::has_sections(value));
         // Single values stand before the first table, or they would belong to it.
-        let mut leaves = leaves(&tables);
         leaves.sort_by_key(|(key, _)| key.0.len() > 1);
         for (key, value) in leaves {
             if key.table() != heading {
@@ -75,57 +78,14 @@ impl Loaded {
             }
             text.push('\n');
         }
+        for (key, value) in lists {
+            for (index, entry) in value.as_array().into_iter().flatten().filter_map(Value::as_table).enumerate() {
+                let origin = self.origins.get(&key.entry(index)).map(|origin| format!(" # {origin}"));
+                let _ = write!(text, "\n[[{key}]]{}\n{entry}\n", origin.unwrap_or_default());
+            }
+        }
         text
     }
-}
-
-/// The path of a value: tables, then the name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(Vec<String>);
-
-impl Key {
-    fn of(dotted: &str) -> Self {
-        Self(dotted.split('.').map(str::to_owned).collect())
-    }
-
-    fn variable(&self) -> String {
-        format!("{PREFIX}{}", self.0.join("_").to_uppercase())
-    }
-
-    fn name(&self) -> String {
-        self.0.last().map(|name| quoted(name)).unwrap_or_default()
-    }
-
-    fn table(&self) -> String {
-        let tables = self.0.len().saturating_sub(1);
-        self.0.iter().take(tables).map(|name| quoted(name)).collect::<Vec<_>>().join(".")
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0.iter().map(|name| quoted(name)).collect::<Vec<_>>().join("."))
-    }
-}
-
-fn quoted(name: &str) -> String {
-    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if bare { name.to_owned() } else { Value::String(name.to_owned()).to_string() }
-}
-
-/// Every value of a table and its tables.
-fn leaves(table: &Table) -> Vec<(Key, Value)> {
-    let mut found = Vec::new();
-    for (name, value) in table {
-        match value {
-            Value::Table(inner) => found.extend(leaves(inner).into_iter().map(|(mut key, value)| {
-                key.0.insert(0, name.clone());
-                (key, value)
-            })),
-            value => found.push((Key(vec![name.clone()]), value.clone())),
-        }
-    }
-    found
 }
 
 /// Put the configuration together. `environment` is the process's (`std::env::vars`).
@@ -146,6 +106,8 @@ struct Builder {
     known: Vec<(Key, Value)>,
     hooks: Vec<String>,
     values: BTreeMap<Key, (Value, Origin)>,
+    /// Where the entries of lists of tables, and the keys in them, stand.
+    entries: BTreeMap<Key, Origin>,
     problems: Vec<String>,
     warnings: Vec<String>,
 }
@@ -158,6 +120,7 @@ impl Builder {
             known,
             hooks: hooks.keys().cloned().collect(),
             values: BTreeMap::new(),
+            entries: BTreeMap::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -176,7 +139,8 @@ impl Builder {
         };
         let mut noted = Places::default();
         noted.note(places.get_ref(), &text, &mut Vec::new());
-        let Places { lines, empty_tables } = noted;
+        let Places { lines, entries, empty_tables } = noted;
+        self.entries.extend(entries.into_iter().map(|(path, line)| (Key(path), Origin::File(name.clone(), line))));
         let mut leaves: Vec<(usize, Key, Value)> = leaves(&values)
             .into_iter()
             .map(|(key, value)| (lines.get(&key.0).copied().unwrap_or(1), key, value))
@@ -207,8 +171,10 @@ impl Builder {
     }
 
     fn read_environment(&mut self, environment: &BTreeMap<String, String>) {
+        // A variable has no room for a list of tables.
+        let single = self.known.iter().filter(|(key, _)| lists::at(&key.0).is_none());
         let variables: Vec<(String, Key, Value)> =
-            self.known.iter().map(|(key, value)| (key.variable(), key.clone(), value.clone())).collect();
+            single.map(|(key, value)| (key.variable(), key.clone(), value.clone())).collect();
         for (name, text) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX) && *name != FILE_VARIABLE) {
             let Some((_, key, default)) = variables.iter().find(|(variable, ..)| variable == name) else {
                 let meant = nearest(name, variables.iter().map(|(variable, ..)| variable.as_str()));
@@ -222,6 +188,10 @@ impl Builder {
                     "false" | "0" => Ok(Value::Boolean(false)),
                     _ => Err("true or false"),
                 },
+                Value::Array(_) => {
+                    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+                    Ok(words.map(Value::from).collect::<Vec<_>>().into())
+                }
                 _ => Ok(Value::String(text.clone())),
             };
             match value {
@@ -257,6 +227,13 @@ impl Builder {
             self.problems.push(format!("{origin}: unknown key {key}{}", meaning(meant.as_deref())));
             return;
         }
+        if let (Some(list), Value::Array(entries)) = (lists::at(&key.0), &value) {
+            let before = self.problems.len();
+            self.check_entries(list, &key, entries, &origin);
+            if before < self.problems.len() {
+                return;
+            }
+        }
         // Alone, so that whatever is wrong is wrong with this value.
         if let Err(error) = Config::deserialize(Value::Table(nested(&key.0, value.clone()))) {
             let problem = error.message().to_owned();
@@ -264,6 +241,26 @@ impl Builder {
             return;
         }
         self.values.insert(key, (value, origin));
+    }
+
+    /// Tells what is wrong with the entries of a list of tables, each value by itself.
+    fn check_entries(&mut self, list: List, key: &Key, entries: &[Value], origin: &Origin) {
+        let fields =
+            entries.iter().enumerate().filter_map(|(index, entry)| Some((key.entry(index), entry.as_table()?)));
+        for (place, name, value) in fields.flat_map(|(at, entry)| entry.iter().map(move |(k, v)| (at.clone(), k, v))) {
+            let place = place.below(name);
+            let origin = self.entries.get(&place).unwrap_or(origin);
+            let name = quoted(name);
+            if !list.keys.contains(&name.as_str()) {
+                let meant = nearest(&name, list.keys.iter().copied()).map(|meant| format!("{key}.{meant}"));
+                self.problems.push(format!("{origin}: unknown key {key}.{name}{}", meaning(meant.as_deref())));
+                continue;
+            }
+            let alone = Value::Array(vec![Value::Table(nested(std::slice::from_ref(&name), value.clone()))]);
+            if let Err(error) = Config::deserialize(Value::Table(nested(&key.0, alone))) {
+                self.problems.push(format!("{origin}: {key}.{name}: {}", error.message()));
+            }
+        }
     }
 
     /// Whether there is such a key; else the nearest one that there is.
@@ -282,6 +279,9 @@ impl Builder {
         if self.known.iter().any(|(known, _)| known == key) {
             return Ok(());
         }
+        if let Some(list) = lists::above(&key.0) {
+            return Err(Some(format!("[[{}]]", list.path.join("."))));
+        }
         let dotted: Vec<String> = self.known.iter().map(|(known, _)| known.to_string()).collect();
         let written = key.to_string();
         if let Some(meant) = nearest(&written, dotted.iter().map(String::as_str)) {
@@ -290,6 +290,22 @@ impl Builder {
         // The right name in the wrong table.
         let name = key.0.last();
         Err(self.known.iter().find(|(known, _)| known.0.last() == name).map(|(known, _)| known.to_string()))
+    }
+
+    /// Tells of access rules that cannot be taken, and of what is probably a mistake in them.
+    fn check_access(&mut self, config: &Config) {
+        let known = if config.access.is_empty() { None } else { Known::served() };
+        let list = Key::of("access");
+        for (index, rule) in config.access.iter().enumerate() {
+            let place = |key: Key| self.entries.get(&key).map(|origin| format!("{origin}: ")).unwrap_or_default();
+            if let Some(problem) = rule.problem() {
+                self.problems.push(format!("{}access: {problem}", place(list.entry(index))));
+            }
+            for (key, remark) in known.as_ref().map(|known| rule.remarks(known)).unwrap_or_default() {
+                let origin = place(list.entry(index).below(key));
+                self.warnings.push(format!("{origin}access.{key}: {remark}"));
+            }
+        }
     }
 
     fn finish(mut self) -> Result<Loaded, ConfigError> {
@@ -308,8 +324,10 @@ impl Builder {
             let origin = self.values.get(&Key::of(key)).map(|(_, origin)| format!("{origin}: ")).unwrap_or_default();
             self.problems.push(format!("{origin}{key}: {problem}"));
         }
+        self.check_access(&config);
         if self.problems.is_empty() {
-            let origins = self.values.into_iter().map(|(key, (_, origin))| (key, origin)).collect();
+            let values = self.values.into_iter().map(|(key, (_, origin))| (key, origin));
+            let origins = values.chain(self.entries).collect();
             Ok(Loaded { config, warnings: self.warnings, origins })
         } else {
             Err(ConfigError { problems: self.problems })
@@ -321,67 +339,18 @@ fn meaning(meant: Option<&str>) -> String {
     meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default()
 }
 
-/// Where in the document things stand.
-#[derive(Default)]
-struct Places {
-    /// The line of every key.
-    lines: BTreeMap<Vec<String>, usize>,
-    /// Tables without anything in them.
-    empty_tables: Vec<(usize, Vec<String>)>,
-}
-
-impl Places {
-    fn note(&mut self, table: &DeTable<'_>, text: &str, path: &mut Vec<String>) {
-        for (name, value) in table {
-            path.push(name.get_ref().to_string());
-            let before = text.as_bytes().iter().take(name.span().start);
-            let line = 1 + before.filter(|octet| **octet == b'\n').count();
-            self.lines.insert(path.clone(), line);
-            if let Some(inner) = value.get_ref().as_table() {
-                if inner.is_empty() {
-                    self.empty_tables.push((line, path.clone()));
-                }
-                self.note(inner, text, path);
-            }
-            path.pop();
-        }
-    }
-}
-
-/// A table of tables with one value at the end of `path`.
-fn nested(path: &[String], value: Value) -> Table {
-    let mut table = Table::new();
-    match path {
-        [] => {}
-        [name] => {
-            table.insert(name.clone(), value);
-        }
-        [name, rest @ ..] => {
-            table.insert(name.clone(), Value::Table(nested(rest, value)));
-        }
-    }
-    table
-}
-
-fn merge(into: &mut Table, from: Table) {
-    for (name, value) in from {
-        match (into.get_mut(&name), value) {
-            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
-            (_, value) => {
-                into.insert(name, value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::PathBuf;
 
     use super::super::LogFormat;
     use super::*;
 
-    fn load_text(text: &str, variables: &[(&str, &str)], flags: ServeFlags) -> Result<Loaded, ConfigError> {
+    pub(in crate::config) fn load_text(
+        text: &str,
+        variables: &[(&str, &str)],
+        flags: ServeFlags,
+    ) -> Result<Loaded, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f.toml");
         fs::write(&path, text).unwrap();
@@ -390,7 +359,7 @@ mod tests {
         load(&ServeFlags { place, ..flags }, &environment)
     }
 
-    fn problems(text: &str) -> String {
+    pub(in crate::config) fn problems(text: &str) -> String {
         load_text(text, &[], ServeFlags::default()).unwrap_err().to_string()
     }
 
@@ -422,6 +391,51 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_tables_is_taken_and_shown_with_its_places() {
+        let file = "[[access]]\nusers = [\"otto\"]\n\n[[access]]\nroles = [\"viewer\"]\nvms = []\n";
+        let loaded = load_text(file, &[], ServeFlags::default()).unwrap();
+        let shown = loaded.to_toml();
+        let list = shown.split_once("\n[[access]] # ").unwrap().1;
+        assert!(list.contains("f.toml, line 1\nusers = [\"otto\"]\n"), "{shown}");
+        assert!(list.contains("f.toml, line 4\nroles = [\"viewer\"]\nvms = []\n"), "{shown}");
+        let again = load_text(&shown, &[], ServeFlags::default()).unwrap();
+        assert_eq!((again.config.access.len(), again.config), (2, loaded.config));
+        let none = load_text("", &[], ServeFlags::default()).unwrap().to_toml();
+        assert!(none.lines().any(|line| line == "access = []"), "{none}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_entry_is_told_with_its_place() {
+        let told = problems("[[access]]\nusers = [\"a\"]\nroles = [\"boss\"]\n[[access]]\nvms = \"x\"\n");
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 2, "{told}");
+        assert!(lines[0].contains("line 3: access.roles: unknown variant `boss`"), "{told}");
+        assert!(lines[1].contains("line 5: access.vms: "), "{told}");
+        assert!(problems("access = [1]\n").contains("line 1: access: "));
+    }
+
+    #[test]
+    fn access_rules_that_cannot_be_meant_are_told() {
+        assert!(problems("\n[[access]]\nvms = [\"web*\"]\n").contains("f.toml, line 2: access: a rule says whom"));
+        let file = "[[access]]\nusers = [\"*\"]\nnamespaces = [\"\\\\Root\\\\Virtualization\\\\V2\", \"root/cimv2\"]\n\
+                    classes = [\"msvm_concrete*\", \"CIM_Job\"]\nmethods = [\"getError??\", \"Initiate\"]\nvms = [\"none\"]\n\
+                    [[access]]\nusers = []\n";
+        let told = load_text(file, &[], ServeFlags::default()).unwrap().warnings;
+        let lines: Vec<&str> =
+            told.iter().filter_map(|line| line.split_once("f.toml, ").map(|(_, rest)| rest)).collect();
+        assert_eq!(
+            lines,
+            [
+                "line 3: access.namespaces: \"root/cimv2\" fits no namespace of this server",
+                "line 4: access.classes: \"CIM_Job\" fits no class with instances of this server",
+                "line 5: access.methods: \"Initiate\" fits no method of this server",
+                "line 8: access.users: an empty list names nobody, so that the rule limits nobody",
+                "line 8: access.users: the rule limits nothing: it has no namespaces, classes, methods or vms",
+            ]
+        );
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line_and_the_nearest() {
         for (text, line, key, meant) in [
             ("\n\ndata-dir = \"x\"\n", 3, "data-dir", "data_dir"),
@@ -430,6 +444,9 @@ mod tests {
             ("\n[limit]\n", 2, "limit", "limits"),
             ("[vm.web01.hooks]\npeer_stopp = []\n", 2, "vm.web01.hooks.peer_stopp", "vm.web01.hooks.peer_stop"),
             ("[vm.web01]\nhook.peer_stop = []\n", 2, "vm.web01.hook.peer_stop", "vm.web01.hooks"),
+            ("[[acess]]\nusers = []\n", 1, "acess", "access"),
+            ("[access]\nusers = []\n", 2, "access.users", "[[access]]"),
+            ("[[access]]\nusers = []\n\n[[access]]\nvm = []\n", 5, "access.vm", "access.vms"),
         ] {
             let told = problems(text);
             let expected = format!("f.toml, line {line}: unknown key {key} (did you mean {meant}?)");

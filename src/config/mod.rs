@@ -3,9 +3,15 @@
 //! A key of the file `[table] key` is the variable `FAILBACKD_TABLE_KEY`. A key that does not exist is an error that
 //! names it, its line and the nearest one that does: a limit that is misspelt is a limit that is not there.
 
+mod access;
+mod certificates;
+mod key;
 mod limits;
+mod lists;
 mod load;
+mod login;
 mod nearest;
+mod places;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +20,13 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::provider::Rules;
+
+pub use access::AccessRule;
+pub use certificates::ClientCertificatesConfig;
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
+pub use login::{KerberosConfig, LoginConfig};
 
 /// The word that turns a listener off.
 pub const OFF: &str = "off";
@@ -46,10 +57,18 @@ pub struct Config {
     pub transfers_held: bool,
     /// The TLS listener's certificate.
     pub tls: TlsConfig,
+    /// The ways of logging in.
+    pub login: LoginConfig,
+    /// Kerberos.
+    pub kerberos: KerberosConfig,
+    /// The certificates that clients log in with.
+    pub client_certificates: ClientCertificatesConfig,
     /// The log.
     pub log: LogConfig,
     /// What a peer may take of this server.
     pub limits: Limits,
+    /// What users may reach, on top of their roles.
+    pub access: Vec<AccessRule>,
     /// Settings of single VMs, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub vm: BTreeMap<String, VmConfig>,
@@ -69,8 +88,12 @@ impl Default for Config {
             fault_backend: false,
             transfers_held: false,
             tls: TlsConfig::default(),
+            login: LoginConfig::default(),
+            kerberos: KerberosConfig::default(),
+            client_certificates: ClientCertificatesConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
+            access: Vec::new(),
             vm: BTreeMap::new(),
         }
     }
@@ -93,6 +116,11 @@ impl Config {
         given.then_some((self.tls.certificate.as_path(), self.tls.key.as_path()))
     }
 
+    /// The access rules as they are checked.
+    pub fn access_rules(&self) -> Rules {
+        Rules::new((1..).zip(&self.access).map(|(number, rule)| rule.compile(number)))
+    }
+
     /// What is wrong with the values taken together: key and problem.
     fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = self.limits.problems();
@@ -105,6 +133,7 @@ impl Config {
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             problems.push(("tls", "certificate and key are given together or not at all".to_owned()));
         }
+        problems.extend(self.client_certificates.problems());
         if let Err(problem) = self.log.check_level() {
             problems.push(("log.level", problem));
         }

@@ -150,6 +150,12 @@ messages! {
     CONNECTIONS_LIMITED = "FBD1105", "Serves fewer connections than configured on", cause::CONFIGURATION,
         "The system's limit of open files is too low for limits.connections_max",
         ["Raise the limit of open files (ulimit -n, LimitNOFILE), or lower limits.connections_max."];
+    SEALED_REFUSED = "FBD1106", "Refused a sealed message of", cause::ACCESS,
+        "A sealed message was damaged, repeated or out of order, or sealed with other keys than those of the login",
+        [
+            "Let the client log in again: login and connection were ended.",
+            "If it comes again, look for a proxy that changes or repeats requests.",
+        ];
     OUT_OF_SPACE = "FBD2001", "Could not finish the operation on", cause::STORAGE_CAPACITY,
         "The volume of an image is full",
         ["Free space on the volume.", "Start the operation again."];
@@ -218,10 +224,10 @@ messages! {
         "The failback is complete, but the backend could not put its files in order",
         ["Look at the server's log; the clean-up is tried again at the next start."];
     CERTIFICATE_RELOADED = "FBD4001", "Read the certificate again from", cause::OTHER,
-        "The server was told to read its certificate again (SIGHUP)",
+        "The server was told to read its certificate, and the authorities of client certificates, again (SIGHUP)",
         ["Nothing: new connections get the certificate with the fingerprint that is named."];
     CERTIFICATE_KEPT = "FBD4002", "Could not read the certificate again from", cause::CONFIGURATION,
-        "The certificate or its key cannot be read, or the two do not fit; the one in use stays",
+        "The certificate, its key or the client authorities cannot be read, or do not fit; those in use stay",
         ["Correct the file that is named.", "Send SIGHUP again."];
     DIRECTORY_SHARED = "FBD4003", "Others may write to", cause::ACCESS,
         "The data directory lets accounts besides its owner's write, who could put other users or images there",
@@ -232,6 +238,9 @@ messages! {
     USERS_UNUSABLE = "FBD4005", "Could not read the users again from", cause::CONFIGURATION,
         "The users file is damaged, open to others or cannot be read; nobody can log in",
         ["Correct the file, or its mode, as the error says; it is read again by itself."];
+    MEMORY_EXPOSED = "FBD4006", "Could not keep core dumps from", cause::CONFIGURATION,
+        "The system did not let the server turn its core dumps off; one would hold hashes and keys",
+        ["Set LimitCORE=0 where the server is started.", "Keep core dumps where nobody else can read them."];
 }
 
 impl Message {

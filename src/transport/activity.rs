@@ -68,9 +68,14 @@ impl Activity {
         self.word.store((count << PHASE_BITS) | bits, Ordering::Relaxed);
     }
 
-    /// Somebody has logged in on this connection.
-    pub(super) fn note_authenticated(&self) {
-        self.authenticated.store(true, Ordering::Relaxed);
+    /// Somebody has logged in on this connection. True when nobody had before.
+    pub(super) fn note_authenticated(&self) -> bool {
+        !self.authenticated() && !self.authenticated.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether somebody has.
+    pub(super) fn authenticated(&self) -> bool {
+        self.authenticated.load(Ordering::Relaxed)
     }
 
     /// The body took too long: whoever reads it is to give up.
@@ -85,7 +90,7 @@ impl Activity {
     /// How long the present phase may last; none when the client is not the one to wait for.
     pub(super) fn patience(&self, limits: &TransportLimits) -> Option<Duration> {
         match self.phase() {
-            Phase::Idle if self.authenticated.load(Ordering::Relaxed) => Some(limits.idle_timeout),
+            Phase::Idle if self.authenticated() => Some(limits.idle_timeout),
             Phase::Idle | Phase::Head => Some(limits.header_timeout),
             Phase::Body => Some(limits.body_timeout),
             Phase::Work => None,

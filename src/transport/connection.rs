@@ -39,6 +39,7 @@ where
     let mut told_to_stop = false;
     let mut seen = activity.word();
     let mut since = Instant::now();
+    let login_deadline = since + limits.login_timeout;
     let mut armed = since + limits.header_timeout;
     let mut timer = pin!(tokio::time::sleep_until(armed.into()));
     poll_fn(|cx| {
@@ -63,6 +64,7 @@ where
             }
             let Some(patience) = activity.patience(limits) else { return Poll::Pending };
             let deadline = since + patience;
+            let deadline = if activity.authenticated() { deadline } else { deadline.min(login_deadline) };
             // Moving a timer costs; one that fires too early only looks again.
             if deadline < armed {
                 armed = deadline;
@@ -97,6 +99,7 @@ mod tests {
 
     use super::super::activity::Activity;
     use super::super::http::Site;
+    use super::super::newcomers::Newcomers;
     use super::super::{Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Peer, RequestContext, TransportLimits};
     use super::*;
     use crate::auth::{Channel, Mechanisms, Principal, Role, Session};
@@ -150,6 +153,7 @@ mod tests {
             handler: Arc::new(Echo),
             mechanisms: Mechanisms::for_tests(Vec::new()),
             limits: TransportLimits::default(),
+            newcomers: Arc::new(Newcomers::new(1)),
         };
         let connection = Arc::new(Connection {
             site: Arc::new(site),
@@ -158,6 +162,7 @@ mod tests {
             local: Some(Arc::new(Principal::for_tests("otto", Role::Viewer))),
             session: Mutex::new(Session::new()),
             activity: Arc::new(Activity::new()),
+            newcomer: Mutex::new(None),
         });
         let (mut client, stream) = tokio::io::duplex(ROOM);
         let writes = Arc::new(AtomicUsize::new(0));

@@ -18,7 +18,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::activity::{Activity, Phase};
 use super::body::{self, BodyError};
 use super::limits::TransportLimits;
+use super::media::{self, Form};
+use super::newcomers::{Newcomer, Newcomers};
+use super::sealing;
 use super::{Answer, AnswerFuture, Handler, Peer, RequestContext};
+use crate::auth::seal::sealed_octets_max;
 use crate::auth::{Channel, Mechanisms, Principal, Refusal, Session, Settled, Step, Verdict};
 
 /// What all connections of a server share.
@@ -26,6 +30,7 @@ pub(super) struct Site {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) mechanisms: Mechanisms,
     pub(super) limits: TransportLimits,
+    pub(super) newcomers: Arc<Newcomers>,
 }
 
 /// One connection as its requests see it.
@@ -37,16 +42,25 @@ pub(super) struct Connection {
     pub(super) local: Option<Arc<Principal>>,
     pub(super) session: Mutex<Session>,
     pub(super) activity: Arc<Activity>,
+    /// The place among those who have not logged in yet, until somebody has.
+    pub(super) newcomer: Mutex<Option<Newcomer>>,
 }
 
 impl Connection {
-    fn session(&self) -> MutexGuard<'_, Session> {
+    /// Somebody has logged in.
+    fn welcome(&self) {
+        if self.activity.note_authenticated() {
+            self.newcomer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
+    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An answer without its drained body.
-type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Full<Bytes>>;
 
 /// Who asks, as far as it was settled.
 struct Caller {
@@ -107,13 +121,21 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
             Err(reply) => return refuse(connection, request, *reply),
         }
     };
-    let charset = match charset(request.headers()) {
-        Ok(charset) => charset,
+    let form = match media::form(request.headers()) {
+        Ok(Form::Sealed(_)) if anonymous || !sealing::has_keys(connection) => {
+            let text = "The message is sealed, and this connection has no login whose keys could open it.";
+            return refuse(connection, request, *explain(StatusCode::BAD_REQUEST, text));
+        }
+        Ok(form) => form,
         Err(text) => return refuse(connection, request, *explain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)),
     };
     let octets_max = if anonymous { site.limits.body_octets_anonymous_max } else { site.limits.body_octets_max };
+    let wire_octets_max = match &form {
+        Form::Clear(_) => octets_max,
+        Form::Sealed(_) => sealed_octets_max(octets_max),
+    };
     let mut body = request.into_body();
-    let octets = match body::read(&mut body, octets_max, &connection.activity).await {
+    let octets = match body::read(&mut body, wire_octets_max, &connection.activity).await {
         Ok(octets) => octets,
         Err(error) => return refuse_body(connection, body, error, octets_max),
     };
@@ -127,20 +149,53 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
         reply.headers_mut().insert(header::WWW_AUTHENTICATE, token.clone());
         return reply;
     }
+    match form {
+        Form::Clear(charset) => {
+            if !octets.is_empty() && sealing::required(connection, caller.principal.as_deref()) {
+                return *explain(StatusCode::FORBIDDEN, sealing::REQUIRED);
+            }
+            answer(connection, &caller, octets, charset, false).await
+        }
+        Form::Sealed(declared) => match sealing::open(connection, declared, octets, octets_max).await {
+            Ok((keys, opened)) => {
+                let charset = match media::charset(&opened.content_type) {
+                    Ok(charset) => charset,
+                    Err(text) => {
+                        let reply = *explain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+                        return sealing::seal(connection, keys, opened.style, reply).await;
+                    }
+                };
+                let reply = answer(connection, &caller, opened.message.into(), charset, true).await;
+                sealing::seal(connection, keys, opened.style, reply).await
+            }
+            Err(reply) => *reply,
+        },
+    }
+}
+
+/// Have the handler answer a message, and take its panic for an answer too.
+async fn answer(
+    connection: &Arc<Connection>,
+    caller: &Caller,
+    message: Bytes,
+    charset: Option<Cow<'static, str>>,
+    sealed: bool,
+) -> Reply {
     let context = RequestContext {
-        principal: caller.principal,
+        principal: caller.principal.clone(),
         peer: connection.peer,
         encrypted: connection.channel.encrypted,
+        sealed,
         charset,
     };
-    let handler = &site.handler;
-    let answer = match catch_unwind(AssertUnwindSafe(|| handler.handle(context, octets))) {
+    let handler = &connection.site.handler;
+    let answer = match catch_unwind(AssertUnwindSafe(|| handler.handle(context, message))) {
         Ok(future) => Finish(Some(future)).await,
         Err(panic) => Err(panic),
     };
     match answer {
         Ok(answer) if answer.status == StatusCode::UNAUTHORIZED.as_u16() => *challenge(connection),
-        Ok(answer) => to_reply(answer, caller.last_token),
+        Ok(answer) => to_reply(answer, caller.last_token.clone()),
         Err(panic) => {
             tracing::error!(
                 message_id = "FBD1101",
@@ -166,7 +221,7 @@ fn to_reply(answer: Answer, last_token: Option<HeaderValue>) -> Reply {
 /// Settle who asks, from the headers alone: a refusal does not wait for the body.
 async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller, Box<Reply>> {
     if let Some(local) = &connection.local {
-        connection.activity.note_authenticated();
+        connection.welcome();
         return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None });
     }
     let authorization = headers.get(header::AUTHORIZATION);
@@ -200,7 +255,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
     };
     match settled {
         Settled::Accepted(principal, token) => {
-            connection.activity.note_authenticated();
+            connection.welcome();
             let last_token = token.and_then(|token| handshake_value(authorization, &token));
             Ok(Caller { principal: Some(principal), last_token })
         }
@@ -251,7 +306,7 @@ fn handshake_value(authorization: Option<&HeaderValue>, token: &str) -> Option<H
 }
 
 /// A refusal in words, for the person at the other end.
-fn explain(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Box<Reply> {
+pub(super) fn explain(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Box<Reply> {
     let octets = match text.into() {
         Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
@@ -291,59 +346,6 @@ fn refuse_body(connection: &Arc<Connection>, body: Incoming, error: BodyError, o
     };
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     *reply
-}
-
-/// The charset that the media type names, or why the media type cannot be read. No media type at all is accepted: some
-/// clients send none. A charset that nobody knows is the handler's to refuse, in a fault. //= ENV-09
-fn charset(headers: &HeaderMap) -> Result<Option<Cow<'static, str>>, String> {
-    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err("Compressed requests are not taken: send no Content-Encoding.".to_owned());
-    }
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
-    let value = String::from_utf8_lossy(value.as_bytes());
-    media_charset(&value)
-}
-
-fn media_charset(value: &str) -> Result<Option<Cow<'static, str>>, String> {
-    let mut parts = split_parameters(value);
-    let essence = parts.next().unwrap_or_default();
-    let xml = ["application/soap+xml", "text/xml", "application/xml", ""];
-    if !xml.iter().any(|accepted| essence.eq_ignore_ascii_case(accepted)) {
-        return Err(format!("Media type {essence:?} is not served: send application/soap+xml;charset=UTF-8."));
-    }
-    for parameter in parts {
-        let Some((name, value)) = parameter.split_once('=') else { continue };
-        if !name.trim().eq_ignore_ascii_case("charset") {
-            continue;
-        }
-        let name = value.trim().trim_matches(['"', '\'']);
-        // US-ASCII is a part of UTF-8.
-        let known = [
-            ("utf-8", "utf-8"),
-            ("utf8", "utf-8"),
-            ("us-ascii", "utf-8"),
-            ("utf-16", "utf-16"),
-            ("utf16", "utf-16"),
-            ("utf-16le", "utf-16le"),
-            ("utf-16be", "utf-16be"),
-        ];
-        let found = known.iter().find(|(spelling, _)| name.eq_ignore_ascii_case(spelling));
-        return Ok(Some(found.map_or_else(|| Cow::Owned(name.to_owned()), |(_, charset)| Cow::Borrowed(*charset))));
-    }
-    Ok(None)
-}
-
-/// The `;`-separated parts of a media type, trimmed; a quoted string may hold a `;`.
-fn split_parameters(value: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    value
-        .split(move |c| {
-            quoted ^= c == '"';
-            c == ';' && !quoted
-        })
-        .map(str::trim)
 }
 
 /// Drives a handler's future to its end: a panic becomes an error, and a future that is dropped half-way (the client
@@ -386,34 +388,4 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("(no text)")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_spelling_of_the_media_type_is_taken() {
-        for (value, charset) in [
-            ("application/soap+xml;charset=UTF-8", Some("utf-8")),
-            ("application/soap+xml; charset=utf-8", Some("utf-8")),
-            ("Application/SOAP+XML ; CharSet = \"utf-16\"", Some("utf-16")),
-            ("application/soap+xml;action=\"a;charset=latin1\";charset=UTF-16LE", Some("utf-16le")),
-            ("text/xml", None),
-            ("", None),
-            ("application/soap+xml;charset='us-ascii'", Some("utf-8")),
-            ("application/soap+xml;", None),
-        ] {
-            assert_eq!(media_charset(value), Ok(charset.map(Cow::Borrowed)), "{value}");
-        }
-    }
-
-    #[test]
-    fn other_media_types_are_refused_by_name() {
-        let told = media_charset("application/json").unwrap_err();
-        assert!(told.contains("application/json"), "{told}");
-        let other = media_charset("application/soap+xml;charset=iso-8859-1");
-        assert_eq!(other, Ok(Some(Cow::Borrowed("iso-8859-1"))), "left to the handler");
-        assert!(media_charset("multipart/encrypted;protocol=\"x\"").is_err());
-    }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct TransportLimits {
     /// Connections over TCP at the same time, all listeners together. More wait in the kernel's queue.
     pub connections_max: usize,
+    /// Connections over TCP on which nobody has logged in yet; half of them from one address. More are closed at once.
+    pub newcomers_max: usize,
     /// Octets of a request line with its headers (a Kerberos ticket with many groups needs tens of thousands).
     pub header_octets_max: usize,
     /// Octets of a body from a caller who is not authenticated.
@@ -20,6 +22,8 @@ pub struct TransportLimits {
     /// How long a TLS handshake, and a request's headers from their first octet, may take. A connection on which nobody
     /// has logged in yet is closed after as long.
     pub header_timeout: Duration,
+    /// How long a connection may take to its first login, whatever happens on it.
+    pub login_timeout: Duration,
     /// How long a body may take.
     pub body_timeout: Duration,
     /// How long a client may take no octet of an answer.
@@ -32,12 +36,14 @@ impl Default for TransportLimits {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            newcomers_max: 3072,
             header_octets_max: 64 * 1024,
             body_octets_anonymous_max: 64 * 1024,
             body_octets_max: 512 * 1024,
             drain_octets_max: 16 * 1024 * 1024,
             drain_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(15),
+            login_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(15),

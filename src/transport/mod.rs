@@ -10,6 +10,9 @@ mod connection;
 mod http;
 pub mod limits;
 pub mod listener;
+mod media;
+mod newcomers;
+mod sealing;
 pub mod tls;
 
 use std::borrow::Cow;
@@ -25,7 +28,7 @@ use crate::auth::Principal;
 
 pub use limits::TransportLimits;
 pub use listener::{BindError, Listener, Running, connections_within, raise_open_files_limit, serve};
-pub use tls::{Tls, TlsError};
+pub use tls::{Tls, TlsError, check_client_authorities};
 
 /// The content type of every SOAP answer in UTF-8, in Windows' own spelling.
 pub const CONTENT_TYPE_UTF8: &str = "application/soap+xml;charset=UTF-8";
@@ -59,6 +62,8 @@ pub struct RequestContext {
     pub peer: Peer,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
+    /// Whether the message was sealed with the keys of a login; its answer is too.
+    pub sealed: bool,
     /// The charset of the request's media type, when it names one: `utf-8`, `utf-16`, `utf-16le`, `utf-16be`, or what
     /// the client wrote instead of these.
     pub charset: Option<Cow<'static, str>>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use failbackd::auth::password::{Cost, SALT_OCTETS};
-use failbackd::auth::{BasicSettings, Role};
+use failbackd::auth::{BasicSettings, Role, ThrottleSettings};
 
 use crate::transport::{CHEAP, Server, Setup, basic, post, run};
 
@@ -113,17 +113,29 @@ fn users_that_change_are_seen_at_once() {
 }
 
 #[test]
-fn a_wrong_password_delays_nobody_else() {
+fn a_wrong_password_delays_the_next_guess_and_nobody_else() {
     run(async {
         let delay = Duration::from_mins(10);
         let usual = Setup::default();
-        let basic_settings = BasicSettings { failure_delay: delay, failure_delay_max: delay, ..usual.basic };
-        let server = Server::start(Setup { basic: basic_settings, ..usual });
-        let mut guesser = server.connect().await;
-        guesser.send(post(&basic("otto", "wrong"), "x").as_bytes()).await;
-        // The test would run into its own time limit if these waited.
+        let users = vec![("otto", "secret", Role::Operator), ("vera", "x", Role::Viewer)];
+        let throttle = ThrottleSettings { delay, delay_max: delay };
+        let server = Server::start(Setup { throttle, users, ..usual });
         assert_eq!(status(&server, "otto", "secret").await, 200);
-        assert_eq!(status(&server, "otto", "secret").await, 200);
+        assert_eq!(status(&server, "otto", "wrong").await, 401, "the first mistake is free");
+        // A right guess waits as a wrong one does. The test would run into its own time limit if the others waited.
+        let mut guessers = Vec::new();
+        for guess in ["wrong too", "secret"] {
+            let mut guesser = server.connect().await;
+            guesser.send(post(&basic("HOME\\otto", guess), "x").as_bytes()).await;
+            guessers.push(guesser);
+        }
+        assert_eq!(status(&server, "vera", "x").await, 200);
+        assert_eq!(status(&server, "otto", "secret").await, 200, "what was verified before the mistake is remembered");
+        let mut elsewhere = server.connect_from("127.0.0.2").await;
+        assert_eq!(elsewhere.exchange(&post(&basic("HOME\\otto", "wrong"), "x")).await.status, 401);
+        for guesser in &mut guessers {
+            assert!(guesser.waits().await);
+        }
     });
 }
 

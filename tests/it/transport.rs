@@ -1,23 +1,25 @@
 //! HTTP over real TCP: routes, bodies, limits, timeouts, TLS, shutdown.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use failbackd::auth::password::{Cost, SALT_OCTETS};
-use failbackd::auth::{Basic, BasicSettings, Mechanism, Mechanisms, Role, UserFile, Users};
+use failbackd::auth::{Basic, BasicSettings, Mechanism, Mechanisms, Role, Throttle, ThrottleSettings, UserFile, Users};
 use failbackd::transport::{
     Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, RequestContext, Running, Tls, TransportLimits,
     raise_open_files_limit, serve,
 };
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 /// Enough to be argon2, cheap enough for hundreds of logins.
@@ -54,6 +56,7 @@ pub(crate) struct Setup {
     pub(crate) allow_unencrypted: bool,
     pub(crate) limits: TransportLimits,
     pub(crate) basic: BasicSettings,
+    pub(crate) throttle: ThrottleSettings,
     /// Name, password, role.
     pub(crate) users: Vec<(&'static str, &'static str, Role)>,
     pub(crate) cost: Cost,
@@ -69,9 +72,8 @@ impl Default for Setup {
                 queue_max: 16,
                 cache_entries_max: 64,
                 cache_life: Duration::from_mins(1),
-                failure_delay: Duration::ZERO,
-                failure_delay_max: Duration::ZERO,
             },
+            throttle: ThrottleSettings { delay: Duration::ZERO, delay_max: Duration::ZERO },
             users: vec![("otto", "secret", Role::Operator)],
             cost: CHEAP,
         }
@@ -98,7 +100,8 @@ impl Server {
         }
         let users = Users::open(file.clone(), Duration::ZERO, [6; SALT_OCTETS], Instant::now()).unwrap();
         let users = Arc::new(users);
-        let basic: Arc<dyn Mechanism> = Arc::new(Basic::new(Arc::clone(&users), setup.basic, &[7; 32]));
+        let throttle = Arc::new(Throttle::new(setup.throttle));
+        let basic: Arc<dyn Mechanism> = Arc::new(Basic::new(Arc::clone(&users), throttle, setup.basic, &[7; 32]));
         let mechanisms = Mechanisms::new(vec![basic], users, setup.allow_unencrypted, 16);
         let now = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
         let tls = Arc::new(Tls::self_made(directory.path(), "home.example", now).unwrap());
@@ -114,6 +117,13 @@ impl Server {
 
     pub(crate) async fn connect(&self) -> Client<TcpStream> {
         Client(TcpStream::connect(&self.address).await.unwrap())
+    }
+
+    /// A connection from another address of loopback.
+    pub(crate) async fn connect_from(&self, address: &str) -> Client<TcpStream> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+        Client(socket.connect(self.address.parse().unwrap()).await.unwrap())
     }
 
     /// One request on a connection of its own.
@@ -168,6 +178,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.0.read_exact(&mut body).await?;
         reply.body = String::from_utf8(body).unwrap();
         Ok(reply)
+    }
+
+    /// Whether nothing has come yet.
+    pub(crate) async fn waits(&mut self) -> bool {
+        poll_fn(|cx| {
+            let mut octet = [0];
+            Poll::Ready(Pin::new(&mut self.0).poll_read(cx, &mut ReadBuf::new(&mut octet)).is_pending())
+        })
+        .await
     }
 
     /// Wait until the server closes; true when nothing more came.

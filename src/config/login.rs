@@ -1,0 +1,50 @@
+//! Which ways of logging in there are: `[login]` and `[kerberos]`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::auth::ChannelBinding;
+
+/// The mechanisms that are offered, and what they must show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file that is on or off by itself")]
+pub struct LoginConfig {
+    /// Negotiate: Kerberos where a keytab is given, and NTLM for users whose NT hash is stored (`user add --ntlm`).
+    pub negotiate: bool,
+    /// Name the scheme NTLM among those on offer, for clients that look for it. It is taken in any case, as a part of
+    /// Negotiate.
+    pub advertise_ntlm: bool,
+    /// Refuse NTLM logins without a message integrity code. Some older clients send none.
+    pub require_mic: bool,
+    /// Basic; over TLS only, unless `allow_unencrypted` is set.
+    pub basic: bool,
+    /// CredSSP: the client hands its password over, which this server checks and forgets.
+    pub credssp: bool,
+    /// What a login over TLS must show of its channel: `none`, `relaxed`, `sealed` or `strict`.
+    pub channel_binding: ChannelBinding,
+}
+
+impl Default for LoginConfig {
+    fn default() -> Self {
+        Self {
+            negotiate: true,
+            advertise_ntlm: false,
+            require_mic: false,
+            basic: true,
+            credssp: false,
+            channel_binding: ChannelBinding::default(),
+        }
+    }
+}
+
+/// Kerberos.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KerberosConfig {
+    /// The keytab with the keys of `HTTP/host` and `WSMAN/host`; empty means no Kerberos.
+    pub keytab: PathBuf,
+    /// The realms whose users may log in, as the users of the same names; empty takes those of the keytab.
+    pub realms: Vec<String>,
+}
