@@ -9,17 +9,21 @@
 
 pub mod basic;
 mod cache;
+pub mod certificate;
 mod local;
 pub mod mechanism;
+pub mod ntlm;
 pub mod password;
 pub mod principal;
 pub mod protection;
 pub mod seal;
 pub mod session;
+pub mod spnego;
 pub mod throttle;
 pub mod users;
 
 pub use basic::{Basic, BasicSettings};
+pub use certificate::{Certificate, CertificateRule, CertificateRules, RuleError};
 pub use local::{LocalRefusal, local_administrator};
 pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
 pub use principal::{Principal, Role, RoleError};

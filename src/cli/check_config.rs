@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::Failure;
 use crate::config::{ServeFlags, load};
-use crate::transport::Tls;
+use crate::transport::{Tls, check_client_authorities};
 
 /// The text to print: the configuration in force as a TOML file, each value that is no default with its origin, and
 /// above it what is probably a mistake. A certificate that the server could not use is an error here too.
@@ -13,6 +13,10 @@ pub fn check_config(flags: &ServeFlags, environment: &BTreeMap<String, String>) 
     let loaded = load(flags, environment).map_err(|error| Failure::Usage(error.to_string()))?;
     if let Some((certificate, key)) = loaded.config.certificate() {
         Tls::from_files(certificate, key).map_err(|error| Failure::Usage(format!("tls: {error}")))?;
+    }
+    if let Some(authorities) = loaded.config.client_certificates.authorities() {
+        let told = |error| Failure::Usage(format!("client_certificates.authorities: {error}"));
+        check_client_authorities(authorities).map_err(told)?;
     }
     let mut text = String::new();
     for warning in &loaded.warnings {
@@ -34,6 +38,17 @@ mod tests {
             panic!("taken");
         };
         assert!(problem.contains("/nonexistent.pem"), "{problem}");
+    }
+
+    #[test]
+    fn authorities_that_cannot_be_used_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("f.toml");
+        let rules = "[[client_certificates.rules]]\nuser = \"a\"\nsubject = \"CN=a\"\n";
+        std::fs::write(&file, format!("client_certificates.authorities = \"/nonexistent.pem\"\n{rules}")).unwrap();
+        let flags = ServeFlags::from(crate::config::PlaceFlags { config: Some(file), data_dir: None });
+        let Err(Failure::Usage(problem)) = check_config(&flags, &BTreeMap::new()) else { panic!("taken") };
+        assert!(problem.starts_with("client_certificates.authorities: /nonexistent.pem: "), "{problem}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use toml::Value;
 
 use super::access::AccessRule;
+use crate::auth::CertificateRule;
 
 /// One list of tables.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,10 @@ pub(super) struct List {
 }
 
 /// Every list of tables.
-const LISTS: &[List] = &[List { path: &["access"], keys: AccessRule::KEYS }];
+const LISTS: &[List] = &[
+    List { path: &["access"], keys: AccessRule::KEYS },
+    List { path: &["client_certificates", "rules"], keys: CertificateRule::KEYS },
+];
 
 /// The list that stands at `path`.
 pub(super) fn at(path: &[String]) -> Option<List> {

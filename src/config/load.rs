@@ -340,13 +340,17 @@ fn meaning(meant: Option<&str>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::PathBuf;
 
     use super::super::LogFormat;
     use super::*;
 
-    fn load_text(text: &str, variables: &[(&str, &str)], flags: ServeFlags) -> Result<Loaded, ConfigError> {
+    pub(in crate::config) fn load_text(
+        text: &str,
+        variables: &[(&str, &str)],
+        flags: ServeFlags,
+    ) -> Result<Loaded, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f.toml");
         fs::write(&path, text).unwrap();
@@ -355,7 +359,7 @@ mod tests {
         load(&ServeFlags { place, ..flags }, &environment)
     }
 
-    fn problems(text: &str) -> String {
+    pub(in crate::config) fn problems(text: &str) -> String {
         load_text(text, &[], ServeFlags::default()).unwrap_err().to_string()
     }
 

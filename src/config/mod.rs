@@ -4,6 +4,7 @@
 //! names it, its line and the nearest one that does: a limit that is misspelt is a limit that is not there.
 
 mod access;
+mod certificates;
 mod key;
 mod limits;
 mod lists;
@@ -22,6 +23,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::provider::Rules;
 
 pub use access::AccessRule;
+pub use certificates::ClientCertificatesConfig;
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
 pub use login::{KerberosConfig, LoginConfig};
@@ -59,6 +61,8 @@ pub struct Config {
     pub login: LoginConfig,
     /// Kerberos.
     pub kerberos: KerberosConfig,
+    /// The certificates that clients log in with.
+    pub client_certificates: ClientCertificatesConfig,
     /// The log.
     pub log: LogConfig,
     /// What a peer may take of this server.
@@ -86,6 +90,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             login: LoginConfig::default(),
             kerberos: KerberosConfig::default(),
+            client_certificates: ClientCertificatesConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
             access: Vec::new(),
@@ -128,6 +133,7 @@ impl Config {
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             problems.push(("tls", "certificate and key are given together or not at all".to_owned()));
         }
+        problems.extend(self.client_certificates.problems());
         if let Err(problem) = self.log.check_level() {
             problems.push(("log.level", problem));
         }

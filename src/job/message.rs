@@ -224,10 +224,10 @@ messages! {
         "The failback is complete, but the backend could not put its files in order",
         ["Look at the server's log; the clean-up is tried again at the next start."];
     CERTIFICATE_RELOADED = "FBD4001", "Read the certificate again from", cause::OTHER,
-        "The server was told to read its certificate again (SIGHUP)",
+        "The server was told to read its certificate, and the authorities of client certificates, again (SIGHUP)",
         ["Nothing: new connections get the certificate with the fingerprint that is named."];
     CERTIFICATE_KEPT = "FBD4002", "Could not read the certificate again from", cause::CONFIGURATION,
-        "The certificate or its key cannot be read, or the two do not fit; the one in use stays",
+        "The certificate, its key or the client authorities cannot be read, or do not fit; those in use stay",
         ["Correct the file that is named.", "Send SIGHUP again."];
     DIRECTORY_SHARED = "FBD4003", "Others may write to", cause::ACCESS,
         "The data directory lets accounts besides its owner's write, who could put other users or images there",
@@ -238,6 +238,9 @@ messages! {
     USERS_UNUSABLE = "FBD4005", "Could not read the users again from", cause::CONFIGURATION,
         "The users file is damaged, open to others or cannot be read; nobody can log in",
         ["Correct the file, or its mode, as the error says; it is read again by itself."];
+    MEMORY_EXPOSED = "FBD4006", "Could not keep core dumps from", cause::CONFIGURATION,
+        "The system did not let the server turn its core dumps off; one would hold hashes and keys",
+        ["Set LimitCORE=0 where the server is started.", "Keep core dumps where nobody else can read them."];
 }
 
 impl Message {

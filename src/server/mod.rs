@@ -50,6 +50,7 @@ pub struct Server {
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
     tls: Option<Arc<Tls>>,
+    users: Arc<Users>,
     lines: Vec<String>,
     patience: Duration,
 }
@@ -84,7 +85,7 @@ impl Server {
         let mechanisms = mechanisms(config, &users);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
-        Ok(Self { world, running, http, https, tls, lines, patience })
+        Ok(Self { world, running, http, https, tls, users, lines, patience })
     }
 
     /// The bound address of the clear-text listener.
@@ -105,6 +106,11 @@ impl Server {
     /// What is served.
     pub fn world(&self) -> &Arc<World> {
         &self.world
+    }
+
+    /// Reads the users again, at once; a change is noticed within `users_recheck_ms` in any case.
+    pub fn reload_users(&self) {
+        self.users.refresh();
     }
 
     /// Reads the certificate and its key again, for the connections from now on. One that cannot be used is told in the
@@ -207,8 +213,12 @@ fn mechanisms(config: &Config, users: &Arc<Users>) -> Mechanisms {
 }
 
 fn tls(config: &Config, host_name: &str) -> Result<Tls, TlsError> {
-    match config.certificate() {
+    let tls = match config.certificate() {
         Some((certificate, key)) => Tls::from_files(certificate, key),
         None => Tls::self_made(&config.data_dir, host_name, time::OffsetDateTime::now_utc()),
+    }?;
+    match config.client_certificates.authorities() {
+        Some(authorities) => tls.with_client_authorities(authorities),
+        None => Ok(tls),
     }
 }

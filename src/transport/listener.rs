@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
 use super::connection;
@@ -322,33 +323,27 @@ impl Accept {
         };
         match accepted {
             Accepted::Tcp(stream, address, None) => {
-                let connection = connection(site, Peer::Tcp(address), Some(address.ip()), false, None, newcomer);
+                let channel = Channel { peer: Some(address.ip()), ..Channel::default() };
+                let connection = connection(site, Peer::Tcp(address), channel, None, newcomer);
                 tokio::spawn(async move {
                     let _permit = permit;
                     connection::serve(stream, connection, stop).await;
                 });
             }
             Accepted::Tcp(stream, address, Some(tls)) => {
-                let connection = connection(site, Peer::Tcp(address), Some(address.ip()), true, None, newcomer);
                 tokio::spawn(async move {
                     let _permit = permit;
-                    let handshake = Box::pin(tls.acceptor().accept(stream));
-                    let handshake = tokio::time::timeout(connection.site.limits.header_timeout, handshake);
-                    let mut stopping = stop.clone();
-                    let handshake = tokio::select! {
-                        _ = stopping.wait_for(|stop| *stop) => return,
-                        handshake = handshake => handshake,
+                    let Some((stream, channel)) = handshake(stream, address, &tls, &site.limits, &stop).await else {
+                        return;
                     };
-                    match handshake {
-                        Ok(Ok(stream)) => connection::serve(stream, connection, stop).await,
-                        Ok(Err(error)) => tracing::debug!(peer = %connection.peer, %error, "TLS handshake failed"),
-                        Err(_) => tracing::debug!(peer = %connection.peer, "TLS handshake took too long"),
-                    }
+                    let connection = connection(site, Peer::Tcp(address), channel, None, newcomer);
+                    connection::serve(stream, connection, stop).await;
                 });
             }
             Accepted::Local(stream) => match local_administrator(&stream) {
                 Ok(principal) => {
-                    let connection = connection(site, Peer::Local, None, true, Some(Arc::new(principal)), newcomer);
+                    let channel = Channel { encrypted: true, ..Channel::default() };
+                    let connection = connection(site, Peer::Local, channel, Some(Arc::new(principal)), newcomer);
                     tokio::spawn(async move {
                         let _permit = permit;
                         connection::serve(stream, connection, stop).await;
@@ -362,18 +357,56 @@ impl Accept {
     }
 }
 
+/// Take a connection through its TLS handshake, with the certificate that is in use now: what it is bound to, and whom
+/// the client's certificate names, stays as it is when the certificate is read again. None when it came to nothing.
+async fn handshake(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: &Tls,
+    limits: &TransportLimits,
+    stop: &watch::Receiver<bool>,
+) -> Option<(TlsStream<TcpStream>, Channel)> {
+    let loaded = tls.current();
+    // On the heap for as long as it takes: the state of a handshake is large, and connections are many.
+    let handshake = Box::pin(loaded.acceptor().accept(stream));
+    let mut stopping = stop.clone();
+    let handshake = tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => return None,
+        handshake = tokio::time::timeout(limits.header_timeout, handshake) => handshake,
+    };
+    match handshake {
+        Ok(Ok(stream)) => {
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let channel = Channel {
+                peer: Some(address.ip()),
+                encrypted: true,
+                binding: Some(Arc::clone(loaded.binding())),
+                certificate: certificate.map(|certificate| certificate.as_ref().into()),
+            };
+            Some((stream, channel))
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %address, %error, "TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(peer = %address, "TLS handshake took too long");
+            None
+        }
+    }
+}
+
 fn connection(
     site: Arc<Site>,
     peer: Peer,
-    address: Option<IpAddr>,
-    encrypted: bool,
+    channel: Channel,
     local: Option<Arc<Principal>>,
     newcomer: Option<Newcomer>,
 ) -> Arc<Connection> {
     Arc::new(Connection {
         site,
         peer,
-        channel: Channel { peer: address, encrypted, ..Channel::default() },
+        channel,
         local,
         session: Mutex::new(Session::new()),
         activity: Arc::new(Activity::new()),

@@ -15,6 +15,7 @@ mod answers;
 mod auth;
 mod backend;
 mod bad_input;
+mod certificates;
 mod crash;
 mod jobs;
 mod many_connections;

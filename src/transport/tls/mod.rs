@@ -1,25 +1,29 @@
 //! TLS: the certificate from the configuration, or one of our own made at the first start.
 
+mod binding;
+mod clients;
+mod make;
+
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use sha2::{Digest as _, Sha256};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 /// The self-made certificate's name in the data directory.
 pub const CERTIFICATE_FILE: &str = "certificate.pem";
 /// Its key's.
 pub const KEY_FILE: &str = "certificate.key";
-/// For how long a self-made certificate holds. It is trusted by its fingerprint, so nothing is won by a short life.
-const LIFE: Duration = Duration::days(10 * 365);
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +52,12 @@ pub enum TlsError {
     Make(#[from] rcgen::Error),
 }
 
-/// Where certificate and key are.
+/// Where certificate and key are, and the authorities whose certificates clients may present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Source {
     certificate: PathBuf,
     key: PathBuf,
+    authorities: Option<PathBuf>,
 }
 
 /// The TLS side of a listener. New connections use what was loaded last.
@@ -61,15 +66,29 @@ pub struct Tls {
     current: ArcSwap<Loaded>,
 }
 
-struct Loaded {
+/// What one reading of the files gave. A connection keeps the one that it began with.
+pub(super) struct Loaded {
     config: Arc<ServerConfig>,
     fingerprint: String,
+    binding: Arc<[u8]>,
+}
+
+impl Loaded {
+    /// Takes a connection through the handshake.
+    pub(super) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
+        Arc::clone(&self.config).into()
+    }
+
+    /// The channel binding of the connections that this served.
+    pub(super) fn binding(&self) -> &Arc<[u8]> {
+        &self.binding
+    }
 }
 
 impl Tls {
     /// Use a certificate chain and its key, both PEM.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let source = Source { certificate: certificate.to_owned(), key: key.to_owned() };
+        let source = Source { certificate: certificate.to_owned(), key: key.to_owned(), authorities: None };
         let current = ArcSwap::from_pointee(load(&source)?);
         Ok(Self { source, current })
     }
@@ -77,15 +96,24 @@ impl Tls {
     /// Use the self-made certificate of a data directory; make it first when it is not there, for `host_name` and this
     /// machine's loopback names, valid from (a day before) `now`.
     pub fn self_made(data_dir: &Path, host_name: &str, now: OffsetDateTime) -> Result<Self, TlsError> {
-        let source = Source { certificate: data_dir.join(CERTIFICATE_FILE), key: data_dir.join(KEY_FILE) };
+        let (certificate, key) = (data_dir.join(CERTIFICATE_FILE), data_dir.join(KEY_FILE));
+        let source = Source { certificate, key, authorities: None };
         if !source.certificate.exists() || !source.key.exists() {
-            make(&source, host_name, now)?;
+            make::make(&source, host_name, now)?;
         }
         let current = ArcSwap::from_pointee(load(&source)?);
         Ok(Self { source, current })
     }
 
-    /// Read the files again; the connections that are up keep what they have. After an error everything stays as it
+    /// Let clients present a certificate that one of these authorities (PEM) issued, for client authentication. None at
+    /// all may be presented too; any other ends the handshake.
+    pub fn with_client_authorities(mut self, authorities: &Path) -> Result<Self, TlsError> {
+        self.source.authorities = Some(authorities.to_owned());
+        self.reload()?;
+        Ok(self)
+    }
+
+    /// Read all files again; the connections that are up keep what they have. After an error everything stays as it
     /// was.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.current.store(Arc::new(load(&self.source)?));
@@ -102,35 +130,67 @@ impl Tls {
         &self.source.certificate
     }
 
-    pub(super) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
-        Arc::clone(&self.current.load().config).into()
+    /// The channel binding (RFC 5929) of connections that begin now: `tls-server-end-point:` and the hash of the
+    /// certificate.
+    pub fn binding(&self) -> Arc<[u8]> {
+        Arc::clone(&self.current.load().binding)
+    }
+
+    /// What the next connection is served with.
+    pub(super) fn current(&self) -> Arc<Loaded> {
+        self.current.load_full()
     }
 }
 
+/// Whether a file of client authorities (PEM) could be used.
+pub fn check_client_authorities(authorities: &Path) -> Result<(), TlsError> {
+    clients::verifier(authorities, &Arc::new(rustls::crypto::ring::default_provider())).map(drop)
+}
+
 fn load(source: &Source) -> Result<Loaded, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certified = certified_key(source, &provider)?;
+    let certificate = certified.end_entity_cert()?;
+    let (fingerprint, binding) = (fingerprint(certificate), binding::end_point(certificate));
+
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let builder = match &source.authorities {
+        Some(authorities) => builder.with_client_cert_verifier(clients::verifier(authorities, &provider)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    // Nothing but HTTP/1.1: authentication belongs to a connection.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if source.authorities.is_some() {
+        // A session that is taken up again brings the client's certificate along without a new look at its dates.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    Ok(Loaded { config: Arc::new(config), fingerprint, binding })
+}
+
+fn certified_key(source: &Source, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let path = &source.certificate;
-    let pem = fs::read(path).map_err(|error| TlsError::File { path: path.clone(), source: error })?;
     let content = |problem: String| TlsError::Content { path: path.clone(), problem };
+    let pem = read(path)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| content(format!("not a PEM certificate: {error}")))?;
-    let first = chain.first().ok_or_else(|| content("no certificate in it".to_owned()))?;
-    let fingerprint = fingerprint(first);
-
+    if chain.is_empty() {
+        return Err(content("no certificate in it".to_owned()));
+    }
     let path = &source.key;
-    let pem = zeroize::Zeroizing::new(fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source })?);
+    let pem = zeroize::Zeroizing::new(read(path)?);
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| TlsError::Content {
         path: path.clone(),
         problem: format!("not a PEM private key: {error}"),
     })?;
+    Ok(CertifiedKey::from_der(chain, key, provider)?)
+}
 
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    // Nothing but HTTP/1.1: authentication belongs to a connection.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Loaded { config: Arc::new(config), fingerprint })
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
 }
 
 fn fingerprint(certificate: &CertificateDer<'_>) -> String {
@@ -142,48 +202,11 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     text
 }
 
-fn make(source: &Source, host_name: &str, now: OffsetDateTime) -> Result<(), TlsError> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    if !host_name.is_empty() && !names.iter().any(|name| name.eq_ignore_ascii_case(host_name)) {
-        names.insert(0, host_name.to_owned());
-    }
-    let mut params = rcgen::CertificateParams::new(names)?;
-    params.not_before = now - Duration::DAY;
-    params.not_after = now + LIFE;
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    let common_name = if host_name.is_empty() { "failbackd" } else { host_name };
-    params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
-    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    // Without a certificate both are made anew: a crash between the two writes leaves no pair that does not fit.
-    remove(&source.certificate)?;
-    write(&source.key, key.serialize_pem().as_bytes(), 0o600)?;
-    write(&source.certificate, certificate.pem().as_bytes(), 0o644)
-}
-
-fn remove(path: &Path) -> Result<(), TlsError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(TlsError::File { path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), TlsError> {
-    remove(path)?;
-    let write = || {
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
-        file.write_all(octets)?;
-        file.sync_all()
-    };
-    write().map_err(|source| TlsError::File { path: path.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use time::Duration;
 
     use super::*;
 
@@ -212,5 +235,25 @@ mod tests {
         assert!(none.err().unwrap().to_string().contains("none.pem"));
         let swapped = Tls::from_files(&one.path().join(KEY_FILE), &one.path().join(KEY_FILE));
         assert!(matches!(swapped, Err(TlsError::Content { .. })));
+    }
+    #[test]
+    fn authorities_are_read_with_the_certificate_and_nothing_changes_without_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        let file = directory.path().join("clients.pem");
+        let tls = || Tls::self_made(directory.path(), "home.example", now).unwrap().with_client_authorities(&file);
+        assert!(matches!(tls(), Err(TlsError::File { .. })));
+        for nonsense in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            fs::write(&file, nonsense).unwrap();
+            let told = tls().err().unwrap().to_string();
+            assert!(told.contains("clients.pem"), "{told}");
+        }
+        fs::copy(directory.path().join(CERTIFICATE_FILE), &file).unwrap();
+        let tls = tls().unwrap();
+        let (binding, config) = (tls.binding(), Arc::clone(&tls.current().config));
+        fs::write(&file, "").unwrap();
+        assert!(matches!(tls.reload(), Err(TlsError::Content { .. })));
+        assert!(Arc::ptr_eq(&config, &tls.current().config), "what was there stays");
+        assert_eq!(binding, tls.binding());
     }
 }
