@@ -57,7 +57,8 @@ impl World {
         let ids = || Uuid::from_u128(0xA001);
         let (view, permissions, request) = (&self.view, &self.permissions, request.as_bytes());
         let pace = Pace::Until(&|_| false);
-        self.endpoint.handle(&Call { now: NOW, ids: &ids, principal, permissions, view, request, charset: None, pace })
+        let (ids, charset, targets) = (&ids, None, false);
+        self.endpoint.handle(&Call { now: NOW, ids, principal, permissions, view, targets, request, charset, pace })
     }
 
     /// An answer that tells nothing of `db01`.
@@ -324,8 +325,8 @@ fn what_is_passed_over_does_not_hold_others_up() {
     let ids = || Uuid::from_u128(0xA001);
     let request = enumerate(&format!("{WMI}Msvm_ComputerSystem"), "");
     let (view, permissions, request) = (&world.view, &world.permissions, request.as_bytes());
-    let pace = Pace::Brief;
-    let call = Call { now: NOW, ids: &ids, principal, permissions, view, request, charset: None, pace };
+    let (ids, pace, charset, targets) = (&ids, Pace::Brief, None, false);
+    let call = Call { now: NOW, ids, principal, permissions, view, targets, request, charset, pace };
     assert!(matches!(world.endpoint.handle(&call), Step::Elsewhere));
 }
 
