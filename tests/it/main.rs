@@ -12,6 +12,7 @@
 )]
 
 mod answers;
+mod audit;
 mod auth;
 mod backend;
 mod bad_input;
