@@ -10,6 +10,7 @@
 pub mod basic;
 mod cache;
 pub mod certificate;
+pub mod credssp;
 mod local;
 pub mod mechanism;
 pub mod password;
@@ -22,6 +23,7 @@ pub mod users;
 
 pub use basic::{Basic, BasicSettings};
 pub use certificate::{Certificate, CertificateRule, CertificateRules, RuleError};
+pub use credssp::{CredSsp, Identity};
 pub use local::{LocalRefusal, local_administrator};
 pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
 pub use principal::{Principal, Role, RoleError};
