@@ -8,6 +8,9 @@ use super::principal::{Principal, Role};
 /// repeated calls belong to a name.
 pub(super) const NAME: &str = "local";
 
+/// How the local administrator is proved.
+pub(super) const MECHANISM: &str = "local";
+
 /// Why the peer of a unix socket is not the local administrator.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalRefusal {
@@ -25,7 +28,7 @@ pub fn local_administrator(socket: impl AsFd) -> Result<Principal, LocalRefusal>
     let peer = rustix::net::sockopt::socket_peercred(socket).map_err(std::io::Error::from)?;
     let own = rustix::process::geteuid();
     if peer.uid == own || peer.uid.is_root() {
-        Ok(Principal::new(NAME.to_owned(), Role::Administrator, "local", 0))
+        Ok(Principal::new(NAME.to_owned(), Role::Administrator, MECHANISM, 0))
     } else {
         Err(LocalRefusal::Stranger(peer.uid.as_raw()))
     }

@@ -1,12 +1,16 @@
-//! Passwords at rest: argon2id in PHC string format.
+//! Passwords at rest: argon2id in PHC string format, and the NT hash that NTLM needs.
 //!
 //! Pure: the caller brings the salt, and the time that it costs is the caller's to schedule.
+
+use std::fmt::{self, Write as _};
 
 use argon2::password_hash::PasswordHash;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use md4::{Digest as _, Md4};
 use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Octets of salt in a new hash.
 pub const SALT_OCTETS: usize = 16;
@@ -42,10 +46,13 @@ pub enum PasswordError {
     /// The parameters are outside what argon2id or this server allows.
     #[error("argon2id parameters out of range: {0}")]
     Parameters(String),
+    /// Not 32 hexadecimal digits.
+    #[error("not an NT hash: 32 hexadecimal digits are due")]
+    NotNtHash,
 }
 
-/// A stored password hash, ready to verify against.
-#[derive(Clone, Debug)]
+/// A stored password hash, ready to verify against. Wiped when dropped.
+#[derive(Clone)]
 pub struct StoredPassword {
     params: Params,
     salt: Vec<u8>,
@@ -111,8 +118,86 @@ impl StoredPassword {
 
     /// Whether `password` is the one. Takes the full cost whatever the answer; compares in constant time.
     pub fn verify(&self, password: &[u8]) -> bool {
-        let mut output = vec![0; self.output.len()];
+        let mut output = Zeroizing::new(vec![0; self.output.len()]);
         derive(&self.params, password, &self.salt, &mut output).is_ok() && bool::from(output.ct_eq(&self.output))
+    }
+}
+
+impl fmt::Debug for StoredPassword {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("StoredPassword").field("cost", &self.cost()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for StoredPassword {
+    fn drop(&mut self) {
+        self.output.zeroize();
+    }
+}
+
+/// The NT hash of a password: MD4 of its UTF-16LE form, without a salt. Whoever has it can log in by NTLM without the
+/// password, so it is as secret as that. Wiped when dropped. //= MS-NLMP 3.3.1 NTOWFv1
+#[derive(Clone)]
+pub struct NtHash(Zeroizing<[u8; NtHash::OCTETS]>);
+
+impl NtHash {
+    /// Octets of a hash.
+    pub const OCTETS: usize = 16;
+
+    /// The hash of a password.
+    pub fn of(password: &str) -> Self {
+        let mut hash = Md4::new();
+        for unit in password.encode_utf16() {
+            hash.update(unit.to_le_bytes());
+        }
+        Self(Zeroizing::new(hash.finalize().into()))
+    }
+
+    /// Read 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Result<Self, PasswordError> {
+        let mut octets = Zeroizing::new([0; Self::OCTETS]);
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != Self::OCTETS || !rest.is_empty() {
+            return Err(PasswordError::NotNtHash);
+        }
+        for (octet, [high, low]) in octets.iter_mut().zip(pairs) {
+            let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            let (high, low) = digit(*high).zip(digit(*low)).ok_or(PasswordError::NotNtHash)?;
+            *octet = high << 4 | low;
+        }
+        Ok(Self(octets))
+    }
+
+    /// A hash that no password is known to have: what the proofs of an unknown user are checked against.
+    pub(super) fn decoy(random: [u8; Self::OCTETS]) -> Self {
+        Self(Zeroizing::new(random))
+    }
+
+    /// 32 hexadecimal digits; [`NtHash::parse`] reads them back.
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(2 * Self::OCTETS));
+        for octet in self.0.iter() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{octet:02x}");
+        }
+        text
+    }
+
+    /// Whether `password` is the one; octets that are not UTF-8 are nobody's. Compares in constant time.
+    pub fn verify(&self, password: &[u8]) -> bool {
+        let Ok(password) = std::str::from_utf8(password) else { return false };
+        Self::of(password).0.ct_eq(self.0.as_slice()).into()
+    }
+
+    /// The secret itself, for the computations of NTLM.
+    pub(super) fn octets(&self) -> &[u8; Self::OCTETS] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for NtHash {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("NtHash(..)")
     }
 }
 
@@ -151,6 +236,35 @@ mod tests {
         // The reference implementation's own example: password "password", salt "somesalt".
         let phc = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         assert!(StoredPassword::parse(phc).unwrap().verify(b"password"));
+    }
+
+    #[test]
+    fn nt_hashes_are_those_of_the_specification() {
+        // MS-NLMP 4.2.2.1.2: the password "Password".
+        let hash = NtHash::of("Password");
+        assert_eq!(hash.to_hex().as_str(), "a4f49c406510bdcab6824ee7c30fd852");
+        assert!(NtHash::parse("A4F49C406510BDCAB6824EE7C30FD852").unwrap().verify(b"Password"));
+        for wrong in [&b"password"[..], b"", b"Password ", b"\xff"] {
+            assert!(!hash.verify(wrong), "{wrong:?}");
+        }
+        for text in [
+            "",
+            "a4",
+            "a4f49c406510bdcab6824ee7c30fd85",
+            "a4f49c406510bdcab6824ee7c30fd8522",
+            "a4f49c406510bdcab6824ee7c30fd85g",
+            "+4f49c406510bdcab6824ee7c30fd852",
+        ] {
+            assert_eq!(NtHash::parse(text).err(), Some(PasswordError::NotNtHash), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let stored = StoredPassword::create(b"secret", [7; SALT_OCTETS], CHEAP).unwrap();
+        for shown in [format!("{stored:?}"), format!("{:?}", NtHash::of("secret"))] {
+            assert!(shown.contains("..") && shown.len() < 120, "{shown}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::local;
+
 /// What a caller may do. The order is the order of power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,6 +90,11 @@ impl Principal {
     /// What the caller may do.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Whether the caller is the local administrator: whoever runs the server, or root, over its own socket.
+    pub fn is_local(&self) -> bool {
+        self.mechanism == local::MECHANISM
     }
 
     /// How the caller proved itself: `basic`, `certificate`, `credssp`, `kerberos`, `local`, `ntlm`.

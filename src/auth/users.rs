@@ -1,8 +1,10 @@
 //! The users file, and the live view of it that logins are checked against.
 //!
-//! One JSON object a line, `{"name":"otto","role":"operator","password":"$argon2id$.."}`, in a file of the data
-//! directory that only its owner may read. It is replaced as a whole (a new file, synced, renamed over the old one), so
-//! a reader sees the old users or the new ones and a crash leaves one of the two.
+//! One JSON object a line, `{"name":"otto","role":"operator","password":"$argon2id$..","nt_hash":".."}`, in a file of
+//! the data directory that only its owner may read. Both secrets are optional: without the NT hash a user cannot log in
+//! by NTLM, and without either only by what needs no secret here (Kerberos, a certificate). The file is replaced as a
+//! whole (a new file, synced, renamed over the old one), so a reader sees the old users or the new ones and a crash
+//! leaves one of the two.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -15,9 +17,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use super::local;
-use super::password::{Cost, PasswordError, SALT_OCTETS, StoredPassword};
+use super::password::{Cost, NtHash, PasswordError, SALT_OCTETS, StoredPassword};
 use super::principal::{Principal, Role};
 
 /// The file's name in the data directory.
@@ -75,13 +78,26 @@ pub enum UsersError {
     Password(#[from] PasswordError),
 }
 
-/// A user without the password.
+/// A user without the secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserEntry {
     /// The name as it was given when the user was added; compared without case.
     pub name: String,
     /// What the user may do.
     pub role: Role,
+    /// Whether a password's hash is stored, which Basic needs.
+    pub has_password: bool,
+    /// Whether the NT hash is stored, which NTLM needs and Basic can use.
+    pub has_nt_hash: bool,
+}
+
+/// What a new user's logins are checked against.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// For Basic.
+    pub password: Option<StoredPassword>,
+    /// For NTLM, and for Basic where there is no password's hash.
+    pub nt_hash: Option<NtHash>,
 }
 
 /// One line of the file.
@@ -91,7 +107,18 @@ struct Line {
     name: String,
     role: Role,
     /// PHC string.
-    password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<Zeroizing<String>>,
+    /// 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nt_hash: Option<Zeroizing<String>>,
+}
+
+impl Line {
+    fn entry(&self) -> UserEntry {
+        let (has_password, has_nt_hash) = (self.password.is_some(), self.nt_hash.is_some());
+        UserEntry { name: self.name.clone(), role: self.role, has_password, has_nt_hash }
+    }
 }
 
 /// The users file as the command line edits it.
@@ -113,7 +140,7 @@ impl UserFile {
 
     /// The users in the file's order; none when there is no file.
     pub fn list(&self) -> Result<Vec<UserEntry>, UsersError> {
-        Ok(self.read()?.into_iter().map(|line| UserEntry { name: line.name, role: line.role }).collect())
+        Ok(self.read()?.iter().map(Line::entry).collect())
     }
 
     /// Whether a user of this name could be added now; the error says why not.
@@ -122,7 +149,7 @@ impl UserFile {
         check_absent(&self.read()?, name)
     }
 
-    /// Add a user. `salt` must be random.
+    /// Add a user with a password and no NT hash. `salt` must be random.
     pub fn add(
         &self,
         name: &str,
@@ -132,11 +159,19 @@ impl UserFile {
         cost: Cost,
     ) -> Result<(), UsersError> {
         check_name(name)?;
-        let password = StoredPassword::create(password, salt, cost)?.to_phc();
+        let password = StoredPassword::create(password, salt, cost)?;
+        self.add_with(name, role, &Secrets { password: Some(password), nt_hash: None })
+    }
+
+    /// Add a user with these secrets, or with none.
+    pub fn add_with(&self, name: &str, role: Role, secrets: &Secrets) -> Result<(), UsersError> {
+        check_name(name)?;
+        let password = secrets.password.as_ref().map(|password| Zeroizing::new(password.to_phc()));
+        let nt_hash = secrets.nt_hash.as_ref().map(NtHash::to_hex);
         let _lock = self.lock()?;
         let mut lines = self.read()?;
         check_absent(&lines, name)?;
-        lines.push(Line { name: name.to_owned(), role, password });
+        lines.push(Line { name: name.to_owned(), role, password, nt_hash });
         self.replace(&lines)
     }
 
@@ -166,7 +201,9 @@ impl UserFile {
         if metadata.len() > FILE_OCTETS_MAX {
             return Err(self.io(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB")));
         }
-        let mut text = String::new();
+        // Of the right size at once: what a growing string leaves behind is not wiped.
+        let octets = usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1);
+        let mut text = Zeroizing::new(String::with_capacity(octets));
         file.read_to_string(&mut text).map_err(|source| self.io(source))?;
         let mut lines: Vec<Line> = Vec::new();
         for (index, source) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -274,12 +311,38 @@ fn same_name(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
+/// The user that a name means: what stands before `@` or after `\\`. This server has no domains, and clients fill in
+/// what they like.
+pub(super) fn bare_name(name: &str) -> &str {
+    match (name.rsplit_once('\\'), name.split_once('@')) {
+        (Some((_, user)), _) | (None, Some((user, _))) => user,
+        (None, None) => name,
+    }
+}
+
 /// A user as logins see it.
 #[derive(Debug)]
 pub(super) struct Known {
     folded: String,
     pub(super) entry: UserEntry,
-    pub(super) password: Arc<StoredPassword>,
+    pub(super) password: Option<Arc<StoredPassword>>,
+    pub(super) nt_hash: Option<NtHash>,
+}
+
+/// Whom an NTLM proof is checked against: a user, or nobody, who has a hash too.
+pub(super) struct NtlmCandidate {
+    /// The user's NT hash, or one that no password has.
+    pub(super) hash: NtHash,
+    /// The user, and the generation of the users; none for nobody.
+    user: Option<(UserEntry, u64)>,
+}
+
+impl NtlmCandidate {
+    /// The principal, now that the proof has been found right. Nobody has none.
+    pub(super) fn proved(self, mechanism: &'static str) -> Option<Arc<Principal>> {
+        let (entry, generation) = self.user?;
+        Some(Arc::new(Principal::new(entry.name, entry.role, mechanism, generation)))
+    }
 }
 
 /// The users at one moment.
@@ -289,6 +352,8 @@ pub(super) struct Snapshot {
     known: Vec<Known>,
     /// Verified in the place of an unknown user's password, so that both cost the same.
     pub(super) decoy: Arc<StoredPassword>,
+    /// The same for NTLM.
+    nt_decoy: NtHash,
     stamp: Option<Stamp>,
 }
 
@@ -356,6 +421,25 @@ impl Users {
         self.snapshot.load()
     }
 
+    /// Whom the NTLM proof of a client that calls itself `name` is to be checked against. It takes as long for a user as
+    /// for nobody, and for one without an NT hash.
+    pub(super) fn ntlm_candidate(&self, name: &str, now: Instant) -> NtlmCandidate {
+        let current = self.current(now);
+        let known = current.find(bare_name(name));
+        let hash = known.and_then(|known| known.nt_hash.as_ref());
+        // Whoever has no hash is nobody to NTLM: even a match with the decoy must let nobody in.
+        let user = known.filter(|_| hash.is_some()).map(|known| (known.entry.clone(), current.generation));
+        NtlmCandidate { hash: hash.unwrap_or(&current.nt_decoy).clone(), user }
+    }
+
+    /// The principal of a user who has just been proved by somebody else, such as a KDC. None when there is no such
+    /// user.
+    pub(super) fn proved(&self, name: &str, mechanism: &'static str, now: Instant) -> Option<Arc<Principal>> {
+        let current = self.current(now);
+        let entry = &current.find(name)?.entry;
+        Some(Arc::new(Principal::new(entry.name.clone(), entry.role, mechanism, current.generation)))
+    }
+
     /// The principal as the users are now: the same one while nothing changed, another when the role did, none when the
     /// user is gone. Whoever is no user of the file (generation 0) stays.
     pub(super) fn renew(&self, principal: &Arc<Principal>, now: Instant) -> Option<Arc<Principal>> {
@@ -369,7 +453,7 @@ impl Users {
 
     /// Look at the file, and read it when it changed. A file that became unreadable, open to others or damaged lets
     /// nobody in until it is put right: whom it was meant to remove is unknown.
-    pub(super) fn refresh(&self) {
+    pub fn refresh(&self) {
         if self.file.stamp() == self.snapshot.load().stamp {
             return;
         }
@@ -389,7 +473,8 @@ impl Users {
             }
             Err(error) => {
                 tracing::error!(message_id = "FBD4005", %error, "nobody can log in until the users file is put right");
-                Snapshot { generation, known: Vec::new(), decoy: Arc::clone(&current.decoy), stamp }
+                let (decoy, nt_decoy) = (Arc::clone(&current.decoy), current.nt_decoy.clone());
+                Snapshot { generation, known: Vec::new(), decoy, nt_decoy, stamp }
             }
         };
         self.snapshot.store(Arc::new(fresh));
@@ -403,19 +488,21 @@ fn snapshot(
     random: [u8; SALT_OCTETS],
     path: &Path,
 ) -> Result<Snapshot, UsersError> {
-    let mut known = Vec::with_capacity(lines.len());
+    let mut known: Vec<Known> = Vec::with_capacity(lines.len());
     for (index, line) in lines.into_iter().enumerate() {
-        let password = StoredPassword::parse(&line.password).map_err(|error| UsersError::Damaged {
+        let damaged = |error: PasswordError| UsersError::Damaged {
             path: path.to_owned(),
             line: index + 1,
             problem: error.to_string(),
-        })?;
-        let entry = UserEntry { name: line.name, role: line.role };
-        known.push(Known { folded: entry.name.to_lowercase(), entry, password: Arc::new(password) });
+        };
+        let password = line.password.as_deref().map(|phc| StoredPassword::parse(phc)).transpose().map_err(damaged)?;
+        let nt_hash = line.nt_hash.as_deref().map(|text| NtHash::parse(text)).transpose().map_err(damaged)?;
+        let folded = line.name.to_lowercase();
+        known.push(Known { folded, entry: line.entry(), password: password.map(Arc::new), nt_hash });
     }
-    let cost = known.first().map_or_else(Cost::default, |user| user.password.cost());
+    let cost = known.iter().find_map(|user| user.password.as_ref()).map_or_else(Cost::default, |it| it.cost());
     let decoy = Arc::new(StoredPassword::decoy(random, cost));
-    Ok(Snapshot { generation, known, decoy, stamp })
+    Ok(Snapshot { generation, known, decoy, nt_decoy: NtHash::decoy(random), stamp })
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -423,129 +510,4 @@ fn millis(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
-
-    fn file() -> (tempfile::TempDir, UserFile) {
-        let directory = tempfile::tempdir().unwrap();
-        let file = UserFile::in_directory(directory.path());
-        (directory, file)
-    }
-
-    #[test]
-    fn users_are_added_listed_and_removed() {
-        let (_directory, file) = file();
-        assert!(file.list().unwrap().is_empty());
-        file.add("Otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
-        file.add("vera", Role::Viewer, b"", [2; SALT_OCTETS], CHEAP).unwrap();
-        assert!(matches!(file.add("oTTo", Role::Viewer, b"x", [3; SALT_OCTETS], CHEAP), Err(UsersError::Exists(_))));
-        let names: Vec<_> = file.list().unwrap().into_iter().map(|user| (user.name, user.role)).collect();
-        assert_eq!(names, [("Otto".to_owned(), Role::Operator), ("vera".to_owned(), Role::Viewer)]);
-        assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
-        file.remove("OTTO").unwrap();
-        assert!(matches!(file.remove("otto"), Err(UsersError::Unknown(_))));
-        assert_eq!(file.list().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn what_root_writes_belongs_to_the_directorys_owner() {
-        let (directory, file) = file();
-        let owner = if rustix::process::geteuid().is_root() { 12_345 } else { rustix::process::geteuid().as_raw() };
-        std::os::unix::fs::chown(directory.path(), Some(owner), None).unwrap();
-        file.add("otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
-        assert_eq!(fs::metadata(file.path()).unwrap().uid(), owner);
-        assert_eq!(fs::metadata(file.path().with_extension("lock")).unwrap().uid(), owner);
-    }
-
-    #[test]
-    fn one_generation_is_one_content_whoever_looks() {
-        let (_directory, file) = file();
-        let now = Instant::now();
-        // Two files that take a while to read and disagree about otto.
-        let contents = [Role::Viewer, Role::Operator].map(|role| {
-            file.add("otto", role, b"x", [1; SALT_OCTETS], CHEAP).unwrap();
-            let line = fs::read_to_string(file.path()).unwrap();
-            let others: String = (0..200).map(|other| line.replace("otto", &format!("user{other}"))).collect();
-            let content = file.path().with_extension(role.as_str());
-            fs::rename(file.path(), &content).unwrap();
-            fs::write(&content, others + &line).unwrap();
-            content
-        });
-        fs::copy(&contents[1], file.path()).unwrap();
-        let users = Users::open(file.clone(), Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
-        let stop = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let look = || {
-                let mut seen = std::collections::BTreeMap::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let snapshot = users.current(now);
-                    seen.insert(snapshot.generation, snapshot.find("otto").map(|known| known.entry.role));
-                }
-                seen
-            };
-            let lookers: Vec<_> = (0..4).map(|_| scope.spawn(look)).collect();
-            for round in 0..400 {
-                let new = file.path().with_extension(if round % 2 == 0 { "even" } else { "odd" });
-                fs::copy(&contents[round % 2], &new).unwrap();
-                fs::rename(&new, file.path()).unwrap();
-            }
-            stop.store(true, Ordering::Relaxed);
-            let mut all = std::collections::BTreeMap::new();
-            for (generation, role) in lookers.into_iter().flat_map(|looker| looker.join().unwrap()) {
-                assert_eq!(*all.entry(generation).or_insert(role), role, "generation {generation}");
-            }
-        });
-    }
-
-    #[test]
-    fn names_that_nobody_may_have_are_refused() {
-        let (_directory, file) = file();
-        let long = "n".repeat(65);
-        for name in ["", "a:b", "d\\u", "u@d", "a b", "a\u{7}", "a/b", "Local", &long] {
-            let result = file.add(name, Role::Viewer, b"x", [1; SALT_OCTETS], CHEAP);
-            assert!(matches!(result, Err(UsersError::Name { .. })), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_others_may_read_is_refused() {
-        let (_directory, file) = file();
-        file.add("otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
-        for mode in [0o640, 0o604, 0o620, 0o601] {
-            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(file.list(), Err(UsersError::Exposed { .. })), "{mode:o}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_line_is_told() {
-        let (_directory, file) = file();
-        file.add("otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
-        let mut text = fs::read_to_string(file.path()).unwrap();
-        text.push_str("{\"name\":\"x\"\n");
-        fs::write(file.path(), text).unwrap();
-        let told = file.list().unwrap_err().to_string();
-        assert!(told.contains("line 2"), "{told}");
-    }
-
-    #[test]
-    fn a_change_is_noticed_and_a_damaged_file_lets_nobody_in() {
-        let (_directory, file) = file();
-        let now = Instant::now();
-        let users = Users::open(file.clone(), Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
-        assert!(users.is_empty());
-        file.add("otto", Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
-        let first = users.current(now).generation;
-        assert!(users.current(now).find("OTTO").is_some() && users.current(now).find("ott").is_none());
-        assert_eq!(users.current(now).generation, first, "unchanged, so not read again");
-        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(users.current(now).find("otto").is_none());
-        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(users.current(now).find("otto").is_some());
-        assert!(users.current(now).generation > first);
-    }
-}
+mod tests;

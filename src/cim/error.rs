@@ -78,12 +78,23 @@ pub struct CimError {
     pub blame: Blame,
     /// One fragment, sent to the peer.
     pub message: Cow<'static, str>,
+    /// What is only logged.
+    pub internal: Option<String>,
 }
 
 impl CimError {
     /// An error of `status` with nothing finer to say.
     pub fn new(status: CimStatus, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, blame: Blame::General, message: message.into() }
+        Self::blaming(status, Blame::General, message)
+    }
+
+    fn blaming(status: CimStatus, blame: Blame, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, blame, message: message.into(), internal: None }
+    }
+
+    /// The caller may not do this; what was missing is only logged.
+    pub fn access_denied(message: impl Into<Cow<'static, str>>, missing: String) -> Self {
+        Self { internal: Some(missing), ..Self::new(CimStatus::ACCESS_DENIED, message) }
     }
 
     /// No such instance.
@@ -93,27 +104,27 @@ impl CimError {
 
     /// The keys given do not name one instance, since some are missing.
     pub fn missing_keys(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: CimStatus::INVALID_PARAMETER, blame: Blame::MissingKeys, message: message.into() }
+        Self::blaming(CimStatus::INVALID_PARAMETER, Blame::MissingKeys, message)
     }
 
     /// The keys given match more than one instance.
     pub fn ambiguous(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: CimStatus::INVALID_PARAMETER, blame: Blame::Ambiguous, message: message.into() }
+        Self::blaming(CimStatus::INVALID_PARAMETER, Blame::Ambiguous, message)
     }
 
     /// A method parameter that is not declared, or was given twice.
     pub fn parameter_name(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: CimStatus::INVALID_PARAMETER, blame: Blame::ParameterName, message: message.into() }
+        Self::blaming(CimStatus::INVALID_PARAMETER, Blame::ParameterName, message)
     }
 
     /// A method parameter whose content is not of the declared type.
     pub fn parameter_type(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: CimStatus::TYPE_MISMATCH, blame: Blame::ParameterType, message: message.into() }
+        Self::blaming(CimStatus::TYPE_MISMATCH, Blame::ParameterType, message)
     }
 
     /// A required method parameter is missing.
     pub fn parameter_missing(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: CimStatus::INVALID_PARAMETER, blame: Blame::ParameterMissing, message: message.into() }
+        Self::blaming(CimStatus::INVALID_PARAMETER, Blame::ParameterMissing, message)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Failure, Outcome, environment, logging, print};
 use crate::config::{ServeFlags, load};
+use crate::job::Message;
 use crate::server::{Server, World};
 use clap::Args;
 use std::future::poll_fn;
@@ -15,13 +16,14 @@ pub struct Arguments {
     flags: ServeFlags,
 }
 
-/// Serves until SIGTERM or Ctrl-C. SIGHUP reads the certificate again.
+/// Serves until SIGTERM or Ctrl-C. SIGHUP reads users and certificate again.
 pub fn run(arguments: &Arguments) -> Outcome {
     let loaded = load(&arguments.flags, &environment()).map_err(|error| Failure::Usage(error.to_string()))?;
     let _log = logging::init(&loaded.config.log).map_err(|error| Failure::Usage(error.to_string()))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    keep_memory_private();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
     let served = runtime.block_on(async {
         let config = &loaded.config;
@@ -35,7 +37,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
         loop {
             tokio::select! {
                 () = stop.told() => break,
-                () = hangup.told() => server.reload_certificate(),
+                () = hangup.told() => {
+                    server.reload_users();
+                    server.reload_certificate();
+                }
             }
         }
         tracing::info!("stopping");
@@ -49,6 +54,18 @@ pub fn run(arguments: &Arguments) -> Outcome {
     // next start, as after a crash.
     runtime.shutdown_background();
     served
+}
+
+/// Keeps passwords, hashes and keys out of core dumps, and other processes of the same user out of this one's memory,
+/// as far as the system lets us: no core file, and no debugger without privileges.
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let core = setrlimit(Resource::Core, none).err();
+    let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable).err();
+    if let Some(error) = core.or(dumpable) {
+        tracing::warn!(message_id = Message::MEMORY_EXPOSED.id, %error, "a core dump of this process may hold secrets");
+    }
 }
 
 /// SIGTERM and Ctrl-C, each counted from the moment of [`Stop::listen`].

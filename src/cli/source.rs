@@ -5,7 +5,7 @@ use super::Failure;
 use super::place::Place;
 use crate::cim::{CimInstance, Schema};
 use crate::client::{Client, Enumeration, Instance, Item};
-use crate::provider::{Key, ReadContext, Registry, Sink};
+use crate::provider::{Key, Permissions, ReadContext, Registry, Sink};
 use crate::replication::View;
 use crate::service::{Clock as _, SystemClock};
 use crate::wscim::{Codec, Family, write_instance};
@@ -88,7 +88,8 @@ fn stored(view: &View, class: &str, wanted: impl Fn(&CimInstance) -> bool) -> Re
     let provider = schema.find(class).and_then(|class| registry.provider(class));
     let provider = provider.ok_or_else(|| Failure::Failed(format!("nothing provides {class}")))?;
     let mut sink = Wanted(Vec::new(), wanted);
-    provider.enumerate(&ReadContext { view, schema, now: SystemClock.now() }, None, None, &mut sink);
+    let everything = Permissions::unlimited();
+    provider.enumerate(&ReadContext::new(view, &everything, schema, SystemClock.now()), None, None, &mut sink);
     let codec = Codec::new(schema);
     sink.0.iter().map(|instance| read_back(&codec, schema, instance)).collect()
 }

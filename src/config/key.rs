@@ -22,7 +22,12 @@ impl Key {
 
     /// The entry of a list of tables.
     pub(super) fn entry(&self, index: usize) -> Self {
-        Self(self.0.iter().cloned().chain([index.to_string()]).collect())
+        self.below(&index.to_string())
+    }
+
+    /// A key of what is here.
+    pub(super) fn below(&self, name: &str) -> Self {
+        Self(self.0.iter().cloned().chain([name.to_owned()]).collect())
     }
 
     pub(super) fn name(&self) -> String {

@@ -9,6 +9,7 @@ use serde::Deserialize as _;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
+use super::access::Known;
 use super::key::{Key, PREFIX, leaves, merge, nested, quoted};
 use super::lists::{self, List};
 use super::nearest::nearest;
@@ -247,7 +248,7 @@ impl Builder {
         let fields =
             entries.iter().enumerate().filter_map(|(index, entry)| Some((key.entry(index), entry.as_table()?)));
         for (place, name, value) in fields.flat_map(|(at, entry)| entry.iter().map(move |(k, v)| (at.clone(), k, v))) {
-            let place = Key(place.0.into_iter().chain([name.clone()]).collect());
+            let place = place.below(name);
             let origin = self.entries.get(&place).unwrap_or(origin);
             let name = quoted(name);
             if !list.keys.contains(&name.as_str()) {
@@ -291,6 +292,22 @@ impl Builder {
         Err(self.known.iter().find(|(known, _)| known.0.last() == name).map(|(known, _)| known.to_string()))
     }
 
+    /// Tells of access rules that cannot be taken, and of what is probably a mistake in them.
+    fn check_access(&mut self, config: &Config) {
+        let known = if config.access.is_empty() { None } else { Known::served() };
+        let list = Key::of("access");
+        for (index, rule) in config.access.iter().enumerate() {
+            let place = |key: Key| self.entries.get(&key).map(|origin| format!("{origin}: ")).unwrap_or_default();
+            if let Some(problem) = rule.problem() {
+                self.problems.push(format!("{}access: {problem}", place(list.entry(index))));
+            }
+            for (key, remark) in known.as_ref().map(|known| rule.remarks(known)).unwrap_or_default() {
+                let origin = place(list.entry(index).below(key));
+                self.warnings.push(format!("{origin}access.{key}: {remark}"));
+            }
+        }
+    }
+
     fn finish(mut self) -> Result<Loaded, ConfigError> {
         let mut table = Table::new();
         for (key, (value, _)) in &self.values {
@@ -307,6 +324,7 @@ impl Builder {
             let origin = self.values.get(&Key::of(key)).map(|(_, origin)| format!("{origin}: ")).unwrap_or_default();
             self.problems.push(format!("{origin}{key}: {problem}"));
         }
+        self.check_access(&config);
         if self.problems.is_empty() {
             let values = self.values.into_iter().map(|(key, (_, origin))| (key, origin));
             let origins = values.chain(self.entries).collect();
@@ -394,6 +412,27 @@ pub(super) mod tests {
         assert!(lines[0].contains("line 3: access.roles: unknown variant `boss`"), "{told}");
         assert!(lines[1].contains("line 5: access.vms: "), "{told}");
         assert!(problems("access = [1]\n").contains("line 1: access: "));
+    }
+
+    #[test]
+    fn access_rules_that_cannot_be_meant_are_told() {
+        assert!(problems("\n[[access]]\nvms = [\"web*\"]\n").contains("f.toml, line 2: access: a rule says whom"));
+        let file = "[[access]]\nusers = [\"*\"]\nnamespaces = [\"\\\\Root\\\\Virtualization\\\\V2\", \"root/cimv2\"]\n\
+                    classes = [\"msvm_concrete*\", \"CIM_Job\"]\nmethods = [\"getError??\", \"Initiate\"]\nvms = [\"none\"]\n\
+                    [[access]]\nusers = []\n";
+        let told = load_text(file, &[], ServeFlags::default()).unwrap().warnings;
+        let lines: Vec<&str> =
+            told.iter().filter_map(|line| line.split_once("f.toml, ").map(|(_, rest)| rest)).collect();
+        assert_eq!(
+            lines,
+            [
+                "line 3: access.namespaces: \"root/cimv2\" fits no namespace of this server",
+                "line 4: access.classes: \"CIM_Job\" fits no class with instances of this server",
+                "line 5: access.methods: \"Initiate\" fits no method of this server",
+                "line 8: access.users: an empty list names nobody, so that the rule limits nobody",
+                "line 8: access.users: the rule limits nothing: it has no namespaces, classes, methods or vms",
+            ]
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::auth::ChannelBinding;
 /// The mechanisms that are offered, and what they must show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file that is on or off by itself")]
 pub struct LoginConfig {
     /// Negotiate: Kerberos where a keytab is given, and NTLM for users whose NT hash is stored (`user add --ntlm`).
     pub negotiate: bool,

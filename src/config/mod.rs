@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::provider::Rules;
+
 pub use access::AccessRule;
 pub use certificates::ClientCertificatesConfig;
 pub use limits::Limits;
@@ -112,6 +114,11 @@ impl Config {
     pub fn certificate(&self) -> Option<(&Path, &Path)> {
         let given = !self.tls.certificate.as_os_str().is_empty();
         given.then_some((self.tls.certificate.as_path(), self.tls.key.as_path()))
+    }
+
+    /// The access rules as they are checked.
+    pub fn access_rules(&self) -> Rules {
+        Rules::new((1..).zip(&self.access).map(|(number, rule)| rule.compile(number)))
     }
 
     /// What is wrong with the values taken together: key and problem.

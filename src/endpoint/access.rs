@@ -1,8 +1,14 @@
-//! Who may do what: every operation names the role that it needs, and none is reached without it.
+//! Who may do what: every operation names the role that it needs, and none is reached without it. On top of the role
+//! stand the access limits of the configuration: namespaces, classes and methods are checked here, before a provider is
+//! reached; virtual machines by the view that providers get.
+//!
+//! A refusal tells the client that it was one; which role or rule was missing stands in the log.
 
 use crate::auth::{Principal, Role};
-use crate::provider::Access;
+use crate::cim::{ClassId, Schema};
+use crate::provider::{Access, Dimension, Missing, Permissions, Registry};
 use crate::soap::Fault;
+use crate::wscim::NAMESPACE;
 use crate::wsman::{Operation, fault};
 
 /// The role that an operation needs before its target is looked at. A method may need more: see [`method_role`].
@@ -31,5 +37,38 @@ pub(crate) fn check(principal: &Principal, needed: Role, what: &str) -> Result<(
     if needed <= principal.role() {
         return Ok(());
     }
-    Err(fault::access_denied(format!("{what} needs the role {needed}; the user has the role {}", principal.role())))
+    let text = format!("{what} needs the role {needed}; the user has the role {}", principal.role());
+    Err(fault::access_denied(text).with_internal(format!("role {needed}")))
+}
+
+/// Refuses a caller from whom the namespace is kept.
+pub(crate) fn check_namespace(permissions: &Permissions) -> Result<(), Fault> {
+    permissions.check(Dimension::Namespaces, NAMESPACE).map_err(|missing| kept("the namespace", NAMESPACE, missing))
+}
+
+/// Refuses a caller from whom the class and all classes with instances below it are kept: what is reached by the name
+/// of a superclass are the classes below it that are left.
+pub(crate) fn check_class(
+    permissions: &Permissions,
+    registry: &Registry,
+    class: ClassId,
+    schema: &Schema,
+) -> Result<(), Fault> {
+    check_namespace(permissions)?;
+    let name = |class: ClassId| &*schema.class(class).name;
+    let Err(missing) = permissions.check(Dimension::Classes, name(class)) else { return Ok(()) };
+    if registry.served(class, schema).iter().any(|below| permissions.admit(Dimension::Classes, name(*below))) {
+        return Ok(());
+    }
+    Err(kept("the class", name(class), missing))
+}
+
+/// Refuses a caller from whom the method is kept.
+pub(crate) fn check_method(permissions: &Permissions, method: &str) -> Result<(), Fault> {
+    permissions.check(Dimension::Methods, method).map_err(|missing| kept("the method", method, missing))
+}
+
+fn kept(what: &str, name: &str, missing: Missing) -> Fault {
+    let text = format!("the access limits of this user do not allow {what} {name}");
+    fault::access_denied(text).with_internal(missing.to_string())
 }

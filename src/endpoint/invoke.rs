@@ -53,10 +53,12 @@ impl Endpoint {
         let resource = Resource::resolve(&request.resource_uri, &request.selectors, self.schema)?;
         let class = self.schema.class(resource.class()?);
         journal.class = Some(Arc::clone(&class.name));
+        self.check_class(call, class.id)?;
         self.check_action(invoke, resource)?;
         let (index, method) = find_method(class, &invoke.method)?;
         let row = self.registry.method(class.id, &method.name, self.schema).map_err(wscim::fault_of)?;
         access::check(call.principal, access::method_role(row.access), &method.name)?;
+        access::check_method(call.permissions, &method.name)?;
         let path = wscim::object_path(class.id, &request.selectors, self.schema)?;
         let input = wscim::decode_input(method, invoke.input, self.schema).map_err(wscim::fault_of)?;
         let cx = CallContext {

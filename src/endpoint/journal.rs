@@ -6,6 +6,9 @@ use crate::job::JobId;
 use crate::replication::Denied;
 use crate::soap::Fault;
 
+/// The fault of a caller who may not do what was asked.
+const ACCESS_DENIED: &str = "AccessDenied";
+
 /// How an exchange ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
@@ -35,6 +38,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What the caller lacked, when this is a refusal for want of a role or by an access limit.
+    pub fn missing(&self) -> Option<&str> {
+        match self {
+            Self::Fault { name: ACCESS_DENIED, internal, .. } => internal.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The outcome of a fault.
     pub fn of_fault(fault: &Fault) -> Self {
         Self::Fault {

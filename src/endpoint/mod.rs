@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::auth::Principal;
 use crate::cim::Schema;
 use crate::job::{JobId, Timestamp};
-use crate::provider::Registry;
+use crate::provider::{Permissions, Registry};
 use crate::replication::{Command, View};
 use crate::soap::{Fault, clipped};
 use crate::wscim::Codec;
@@ -74,6 +74,8 @@ pub struct Call<'c> {
     pub ids: &'c dyn Fn() -> Uuid,
     /// Who asks.
     pub principal: &'c Principal,
+    /// What the access limits leave to whoever asks.
+    pub permissions: &'c Permissions,
     /// The world as it is.
     pub view: &'c Arc<View>,
     /// The body of the request.

@@ -55,7 +55,12 @@ impl Endpoint {
     }
 
     pub(super) fn read_context<'c>(&'c self, call: &'c Call<'_>) -> ReadContext<'c> {
-        ReadContext { view: call.view, schema: self.schema, now: call.now }
+        ReadContext::new(call.view, call.permissions, self.schema, call.now)
+    }
+
+    /// Refuses a caller from whom the class is kept.
+    pub(super) fn check_class(&self, call: &Call<'_>, class: ClassId) -> Result<(), Fault> {
+        access::check_class(call.permissions, &self.registry, class, self.schema)
     }
 }
 
@@ -103,6 +108,7 @@ impl Exchange<'_> {
         let resource = self.resource()?;
         let class = resource.class()?;
         journal.class = Some(Arc::clone(&schema.class(class).name));
+        endpoint.check_class(self.call, class)?;
         let path = wscim::object_path(class, &self.request.selectors, schema)?;
         let cx = endpoint.read_context(self.call);
         let instance = endpoint.registry.get(&cx, &path).map_err(wscim::fault_of)?;
@@ -117,6 +123,7 @@ impl Exchange<'_> {
         let resource = self.resource()?;
         let (class, query) = self.scope(resource.target, enumerate.filter.as_ref())?;
         journal.class = Some(Arc::clone(&endpoint.schema.class(class).name));
+        endpoint.check_class(self.call, class)?;
         if query.as_ref().is_some_and(|query| query.projection().is_some()) && enumerate.mode != EnumerationMode::Object
         {
             return Err(fault::cannot_process_filter(
@@ -207,6 +214,8 @@ impl Exchange<'_> {
     /// The resource URI of a Pull may differ from its Enumerate's (libvirt sends the class where it enumerated `*`), so
     /// that the context alone decides.
     fn pull(&self, pull: &Pull<'_>) -> Result<Reply, Fault> {
+        // The context may be older than the caller's present limits; its classes are looked at page by page.
+        access::check_namespace(self.call.permissions)?;
         let (cursors, now) = (&self.endpoint.cursors, self.call.now);
         let (id, mut scan) = cursors.scan(&pull.context, self.call.principal.name(), now)?;
         let Some(page) = self.page(&mut scan, pull.max_elements, pull.max_time)? else { return Ok(elsewhere()) };
@@ -227,6 +236,7 @@ impl Exchange<'_> {
 
     //= ENU-23
     fn release(&self, release: &Release<'_>) -> Result<Reply, Fault> {
+        access::check_namespace(self.call.permissions)?;
         let cursors = &self.endpoint.cursors;
         let (id, _) = cursors.scan(&release.context, self.call.principal.name(), self.call.now)?;
         cursors.close(id);

@@ -238,6 +238,9 @@ messages! {
     USERS_UNUSABLE = "FBD4005", "Could not read the users again from", cause::CONFIGURATION,
         "The users file is damaged, open to others or cannot be read; nobody can log in",
         ["Correct the file, or its mode, as the error says; it is read again by itself."];
+    MEMORY_EXPOSED = "FBD4006", "Could not keep core dumps from", cause::CONFIGURATION,
+        "The system did not let the server turn its core dumps off; one would hold hashes and keys",
+        ["Set LimitCORE=0 where the server is started.", "Keep core dumps where nobody else can read them."];
 }
 
 impl Message {

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use crate::cim::{CimError, CimInstance, ObjectPath, Schema, Value};
+use crate::cim::{CimError, CimInstance, ClassId, ObjectPath, Schema, Value};
 
-use super::msvm::parse_guid;
-use super::{Flow, Found, Key, Provider, ReadContext, Registry, Sink};
+use super::msvm::{named_vm, parse_guid};
+use super::{Dimension, Flow, Found, Key, Permissions, Provider, ReadContext, Registry, Sink};
 
 /// Whether an instance has the key values of a path. Strings compare without regard to case (MS-WSMV 3.1.4.1.2), GUIDs
 /// whatever their spelling.
@@ -30,12 +30,20 @@ pub fn text_of(path: &ObjectPath, slot: u16) -> Option<&str> {
 }
 
 pub(super) fn get(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) -> Result<CimInstance, CimError> {
+    match find(registry, cx, path)? {
+        Some(instance) => Ok(instance),
+        None if may_be_kept(registry, cx, path) => Err(kept(registry, cx, path)),
+        None => Err(CimError::not_found(nothing(path, cx.schema))),
+    }
+}
+
+fn find(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) -> Result<Option<CimInstance>, CimError> {
     let classes = registry.served(path.class, cx.schema);
-    let providers: Vec<&dyn Provider> = classes.iter().filter_map(|class| registry.provider(*class)).collect();
+    let admitted = classes.iter().filter(|class| cx.admits(**class));
     let mut searched = Vec::new();
-    for provider in providers {
+    for provider in admitted.filter_map(|class| registry.provider(*class)) {
         match provider.find(cx, path) {
-            Found::Instance(instance) if keys_match(&instance, path) => return Ok(instance),
+            Found::Instance(instance) if keys_match(&instance, path) => return Ok(Some(instance)),
             Found::Instance(_) | Found::Nothing => {}
             Found::Unnamed => searched.push(provider),
         }
@@ -48,11 +56,53 @@ pub(super) fn get(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) 
     }
     let mut found = matches.found.into_iter();
     match (found.next(), found.next()) {
-        (Some(instance), None) => Ok(instance),
         (Some(_), Some(_)) => Err(too_few_keys(path, cx.schema)),
-        (None, _) => Err(not_found(path, cx.schema)),
+        (found, _) => Ok(found),
     }
 }
+
+/// Whether the access limits keep something from the caller that this path could name.
+fn may_be_kept(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) -> bool {
+    let kept = |class: &ClassId| {
+        let about_vms = registry.provider(*class).is_some_and(Provider::is_about_vms);
+        !cx.admits(*class) || (about_vms && cx.view.is_limited())
+    };
+    !cx.permissions.are_unlimited() && registry.served(path.class, cx.schema).iter().any(kept)
+}
+
+/// What a caller is told of whom something may be kept: the same whether it is there or not. The log says which.
+fn kept(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) -> CimError {
+    let unlimited = Permissions::unlimited();
+    let whole = ReadContext { view: cx.view.whole(), permissions: &unlimited, ..*cx };
+    let missing = match find(registry, &whole, path) {
+        Ok(Some(instance)) => {
+            let class = &cx.schema.class(instance.class).name;
+            cx.permissions
+                .check(Dimension::Classes, class)
+                .err()
+                .map_or_else(|| cx.permissions.limiting(Dimension::Vms), |missing| missing.to_string())
+        }
+        Ok(None) | Err(_) => NO_SUCH.to_owned(),
+    };
+    CimError::access_denied(format!("{}{OR_KEPT}", nothing(path, cx.schema)), missing)
+}
+
+/// What is told of a virtual machine that a caller with limits named, and that is not among those left to the caller.
+pub(super) fn vm_kept(cx: &ReadContext<'_>, value: &Value) -> CimError {
+    let unlimited = Permissions::unlimited();
+    let whole = ReadContext { view: cx.view.whole(), permissions: &unlimited, ..*cx };
+    let missing = match named_vm(&whole, value) {
+        Ok(Some(vm)) => cx.permissions.check(Dimension::Vms, &vm.name).err().map(|missing| missing.to_string()),
+        Ok(None) | Err(_) => None,
+    };
+    let text = format!("there is no such virtual machine{OR_KEPT}");
+    CimError::access_denied(text, missing.unwrap_or_else(|| NO_SUCH.to_owned()))
+}
+
+/// What is added to the text that tells of nothing.
+const OR_KEPT: &str = ", or the access limits of this user do not allow it";
+/// What the log says when nothing was kept.
+const NO_SUCH: &str = "nothing: it does not exist";
 
 /// Collects at most two instances with the keys of a path: one more than names something.
 struct Matches<'p> {
@@ -86,7 +136,7 @@ fn too_few_keys(path: &ObjectPath, schema: &Schema) -> CimError {
     ))
 }
 
-fn not_found(path: &ObjectPath, schema: &Schema) -> CimError {
+fn nothing(path: &ObjectPath, schema: &Schema) -> String {
     let class = schema.class(path.class);
     let keys: Vec<String> = path
         .keys
@@ -97,9 +147,6 @@ fn not_found(path: &ObjectPath, schema: &Schema) -> CimError {
             Some(format!("{}='{text}'", property.name))
         })
         .collect();
-    CimError::not_found(format!(
-        "there is no {} with {}",
-        class.name,
-        if keys.is_empty() { "these keys".to_owned() } else { keys.join(", ") }
-    ))
+    let keys = if keys.is_empty() { "these keys".to_owned() } else { keys.join(", ") };
+    format!("there is no {} with {keys}", class.name)
 }

@@ -1,9 +1,10 @@
 //! The table of methods that are carried out: one row a method, proved against the MOF when the registry is built.
 //! A method that the MOF declares and that has no row is answered with "declared, but not offered".
 
-use crate::cim::{Argument, CimError, CimInstance, ClassId, MethodInput, MethodResult, Schema, Value};
+use crate::cim::{Argument, CimError, CimInstance, CimStatus, ClassId, MethodInput, MethodResult, Schema, Value};
 use crate::replication::{Command, Denied, EnabledState, Operation, ReplicationSettings, ReplicationState, Vm};
 
+use super::lookup::vm_kept;
 use super::msvm::{self, ErrorSlots, SettingSlots};
 use super::{CallContext, Outcome, SchemaMismatch};
 
@@ -70,7 +71,14 @@ fn computer_system<'v>(cx: &CallContext<'v>, input: &MethodInput) -> Result<Resu
     let Argument::Value(value) = input.by_name(cx.method, "ComputerSystem") else {
         return Err(CimError::parameter_missing(format!("{} needs the parameter ComputerSystem", cx.method.name)));
     };
-    let found = msvm::named_vm(&cx.read, value)?;
+    let found = match msvm::named_vm(&cx.read, value) {
+        // To whom machines may be kept from, one that is kept and one that is not there are the same.
+        Ok(None) if cx.read.view.is_limited() && value.as_str().is_some() => return Err(vm_kept(&cx.read, value)),
+        Err(error) if cx.read.view.is_limited() && error.status == CimStatus::NOT_FOUND => {
+            return Err(vm_kept(&cx.read, value));
+        }
+        found => found?,
+    };
     Ok(found.ok_or_else(|| match value.as_str() {
         Some(name) => Denied::UnknownVm(format!("'{}'", excerpt(name))),
         None => parameter("ComputerSystem", "names the host itself, not a virtual machine".to_owned()),

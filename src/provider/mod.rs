@@ -4,6 +4,8 @@
 mod lookup;
 mod methods;
 pub mod msvm;
+mod permissions;
+mod scoped;
 mod slots;
 
 use std::fmt;
@@ -17,6 +19,8 @@ use crate::replication::{Command, Denied, View};
 
 pub use lookup::{keys_match, text_of};
 pub use methods::{Access, Row};
+pub use permissions::{Dimension, Missing, Patterns, Permissions, Rule, Rules};
+pub use scoped::Scoped;
 
 /// The place of an instance in its class's order of enumeration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,12 +29,26 @@ pub struct Key(pub u128, pub u128);
 /// What a read sees.
 #[derive(Clone, Copy)]
 pub struct ReadContext<'c> {
-    /// The world.
-    pub view: &'c View,
+    /// The world, as far as the caller may see it.
+    pub view: Scoped<'c>,
+    /// What the caller may reach.
+    pub permissions: &'c Permissions,
     /// The classes.
     pub schema: &'c Schema,
     /// Now.
     pub now: Timestamp,
+}
+
+impl<'c> ReadContext<'c> {
+    /// What a caller with these permissions sees.
+    pub fn new(view: &'c View, permissions: &'c Permissions, schema: &'c Schema, now: Timestamp) -> Self {
+        Self { view: Scoped::new(view, permissions), permissions, schema, now }
+    }
+
+    /// Whether the instances of a class may be reached.
+    pub fn admits(&self, class: ClassId) -> bool {
+        self.permissions.are_unlimited() || self.permissions.admit(Dimension::Classes, &self.schema.class(class).name)
+    }
 }
 
 /// What a method call sees.
@@ -82,6 +100,9 @@ impl From<Option<CimInstance>> for Found {
 pub trait Provider: Send + Sync + fmt::Debug {
     /// The class.
     fn class(&self) -> ClassId;
+
+    /// Whether each instance belongs to a virtual machine, and is kept from a caller together with it.
+    fn is_about_vms(&self) -> bool;
 
     /// The instance that a path's principal key names. Its other keys are compared by the caller.
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found;
@@ -147,7 +168,8 @@ impl Registry {
 
     /// The instance that a path names, of the path's class or a subclass.
     ///
-    /// Fails when nothing matches the keys, and when keys are missing and more than one instance matches the rest.
+    /// Fails when nothing matches the keys, and when keys are missing and more than one instance matches the rest. To a
+    /// caller from whom such an instance may be kept, one that is kept and one that is not there are the same.
     pub fn get(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Result<CimInstance, CimError> {
         lookup::get(self, cx, path)
     }
@@ -157,6 +179,16 @@ impl Registry {
         let related = |row: &Row| schema.is_a(class, row.class) || schema.is_a(row.class, class);
         let row = self.rows.iter().find(|row| row.name == method && related(row));
         row.ok_or_else(|| not_offered(&schema.class(class).name, method))
+    }
+
+    /// The classes that have instances.
+    pub fn classes(&self) -> impl Iterator<Item = ClassId> {
+        self.providers.iter().flatten().map(|provider| provider.class())
+    }
+
+    /// The rows of all methods that are carried out.
+    pub fn methods(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter()
     }
 
     /// Calls a method. The target instance must exist.

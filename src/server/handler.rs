@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::auth::Principal;
 use crate::endpoint::{Answer, Call, Continuation, Endpoint, Journal, Outcome, Pace, Step};
 use crate::job::JobId;
+use crate::provider::Rules;
 use crate::replication::Command;
 use crate::service::{CancelDenied, Engine};
 use crate::transport::{self, AnswerFuture, CONTENT_TYPE_UTF8, CONTENT_TYPE_UTF16, Handler, RequestContext};
@@ -27,17 +28,19 @@ pub struct WsmanHandler {
 struct Shared {
     endpoint: Endpoint,
     engine: Arc<Engine>,
+    rules: Rules,
     timeout_max: Duration,
     /// Long scans that may run at the same time.
     scans: Arc<Semaphore>,
 }
 
 impl WsmanHandler {
-    /// `timeout_max` bounds how long an answer may be waited for, whatever the client's OperationTimeout says.
-    pub fn new(endpoint: Endpoint, engine: Arc<Engine>, timeout_max: Duration) -> Self {
+    /// `rules` limit what users may reach. `timeout_max` bounds how long an answer may be waited for, whatever the
+    /// client's OperationTimeout says.
+    pub fn new(endpoint: Endpoint, engine: Arc<Engine>, rules: Rules, timeout_max: Duration) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let scans = Arc::new(Semaphore::new(cores));
-        Self { shared: Arc::new(Shared { endpoint, engine, timeout_max, scans }) }
+        Self { shared: Arc::new(Shared { endpoint, engine, rules, timeout_max, scans }) }
     }
 }
 
@@ -92,7 +95,8 @@ impl Shared {
     fn step(&self, principal: &Principal, request: &[u8], charset: Option<&str>, pace: Pace<'_>) -> Step {
         let view = self.engine.view();
         let now = self.engine.now();
-        self.endpoint.handle(&Call { now, ids: &random_id, principal, view: &view, request, charset, pace })
+        let (ids, permissions, view) = (&random_id, &self.rules.permissions(principal), &view);
+        self.endpoint.handle(&Call { now, ids, principal, permissions, view, request, charset, pace })
     }
 
     /// A long scan, on a thread that serves nobody else meanwhile; a few at a time, so that they leave the machine to
@@ -160,11 +164,12 @@ fn content_type(encoding: Encoding) -> &'static str {
 fn log(context: &RequestContext, journal: &Journal, started: Instant) {
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let principal = context.principal.as_deref();
+    let missing = journal.outcome.missing();
     let (outcome, message_id, reason) = match &journal.outcome {
         Outcome::Ok => ("ok", None, None),
         Outcome::Returned(_) => ("returned", None, None),
         Outcome::Fault { name, reason, internal } => {
-            if let Some(internal) = internal {
+            if let Some(internal) = internal.as_ref().filter(|_| missing.is_none()) {
                 tracing::error!(internal, "a request met an internal error");
             }
             (*name, None, Some(reason.as_str()))
@@ -188,6 +193,7 @@ fn log(context: &RequestContext, journal: &Journal, started: Instant) {
         outcome,
         return_value,
         refusal = message_id,
+        missing,
         reason = reason.map(cut),
         micros,
     );

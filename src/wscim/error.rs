@@ -6,8 +6,8 @@ use crate::wsman::fault;
 
 /// The fault that tells a peer of a failed CIM operation.
 pub fn fault_of(error: CimError) -> Fault {
-    let CimError { status, blame, message } = error;
-    match (status, blame) {
+    let CimError { status, blame, message, internal } = error;
+    let fault = match (status, blame) {
         (_, Blame::MissingKeys) => fault::invalid_selectors_insufficient(message),
         (_, Blame::Ambiguous) => fault::invalid_selectors_ambiguous(message),
         (_, Blame::ParameterName) => fault::invalid_parameter_invalid_name(message),
@@ -22,5 +22,6 @@ pub fn fault_of(error: CimError) -> Fault {
         (CimStatus::METHOD_NOT_FOUND, _) => fault::action_not_supported(message),
         (CimStatus::INVALID_QUERY, _) => fault::cannot_process_filter(message),
         _ => fault::internal_error(message),
-    }
+    };
+    Fault { internal, ..fault }
 }

@@ -9,7 +9,6 @@
 
 mod eval;
 mod lex;
-mod like;
 mod parse;
 mod resolve;
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Names become classes and slots, literals become values of the types of their properties.
 
-use super::like::Pattern;
 use super::parse::{self, Literal, Name};
 use super::{Condition, Operator, Parsed, Resolved, WqlError};
 use crate::cim::schema::{Class, ClassId, Property, Schema};
 use crate::cim::value::{CimType, Value};
-use crate::cim::{CimDatetime, ObjectPath, Text};
+use crate::cim::{CimDatetime, ObjectPath, Pattern, Text};
 
 /// System properties that may be selected; answers have them in other places.
 const SELECTABLE: [&str; 10] = [
@@ -147,7 +146,7 @@ impl<'s> Resolver<'s> {
                 Some(property) if property.cim_type != CimType::String => {
                     return fail(name, format!("LIKE asks strings, and {} is a {}", property.name, property.cim_type));
                 }
-                _ => Test::Like(Pattern::new(pattern)),
+                _ => Test::Like(Pattern::like(pattern)),
             },
             parse::Test::Compare(operator, Literal::Null) => match operator {
                 Operator::Equal => Test::IsNull,

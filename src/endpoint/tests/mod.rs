@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
 
+mod limits;
 mod pace;
 mod world;
 
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use super::{Answer, Call, Journal, Pace, Step};
 use crate::auth::{Principal, Role};
 use crate::job::JobId;
+use crate::provider::Permissions;
 use crate::replication::admit;
 use world::{NOW, endpoint, view};
 
@@ -70,6 +72,7 @@ fn rerun(text: &str, file: &Path) -> String {
             now: NOW,
             ids: &ids,
             principal,
+            permissions: &Permissions::unlimited(),
             view: &view,
             request: request.as_bytes(),
             charset: None,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::world::{NOW, endpoint, view};
 use crate::auth::{Principal, Role};
 use crate::endpoint::{Answer, Call, Endpoint, Pace, Step};
+use crate::provider::Permissions;
 use crate::replication::{Change, PointId, PointKind, RecoveryPoint, Site, View, VmId};
 
 const POINTS: u128 = 5_000;
@@ -54,7 +55,8 @@ fn step(endpoint: &Endpoint, view: &Arc<View>, request: &str, pace: Pace<'_>) ->
     let principal = Principal::for_tests("tester", Role::Viewer);
     let ids = || Uuid::from_u128(0xA001);
     let request = request.as_bytes();
-    endpoint.handle(&Call { now: NOW, ids: &ids, principal: &principal, view, request, charset: None, pace })
+    let (principal, permissions) = (&principal, &Permissions::unlimited());
+    endpoint.handle(&Call { now: NOW, ids: &ids, principal, permissions, view, request, charset: None, pace })
 }
 
 fn respond(step: Step) -> (String, Answer) {

@@ -119,6 +119,10 @@ impl Provider for ComputerSystems {
         self.slots.class
     }
 
+    fn is_about_vms(&self) -> bool {
+        true
+    }
+
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
         let Some(name) = text_of(path, self.slots.name) else { return Found::Unnamed };
         if name.eq_ignore_ascii_case(cx.view.host_name()) {

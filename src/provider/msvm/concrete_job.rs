@@ -151,6 +151,10 @@ impl Provider for ConcreteJobs {
         self.slots.class
     }
 
+    fn is_about_vms(&self) -> bool {
+        true
+    }
+
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
         let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
         parse_job(instance_id).and_then(|id| cx.view.job(id)).map(|entry| self.instance(cx, entry)).into()

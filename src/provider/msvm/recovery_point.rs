@@ -70,6 +70,10 @@ impl Provider for RecoveryPoints {
         self.slots.class
     }
 
+    fn is_about_vms(&self) -> bool {
+        true
+    }
+
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
         let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
         parse_point(instance_id).and_then(|id| cx.view.point(id)).map(|point| self.instance(cx, point)).into()

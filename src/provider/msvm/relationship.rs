@@ -66,6 +66,10 @@ impl Provider for Relationships {
         self.slots.class
     }
 
+    fn is_about_vms(&self) -> bool {
+        true
+    }
+
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
         let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
         subject(instance_id).and_then(|id| cx.view.vm(id)).map(|vm| self.instance(cx, vm)).into()

@@ -47,6 +47,10 @@ impl Provider for ReplicationProviders {
         self.slots.class
     }
 
+    fn is_about_vms(&self) -> bool {
+        false
+    }
+
     /// Backends are few, so that a search finds them by any key.
     fn find(&self, _: &ReadContext<'_>, _: &ObjectPath) -> Found {
         Found::Unnamed

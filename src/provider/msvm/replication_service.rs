@@ -61,6 +61,10 @@ impl Provider for ReplicationService {
         self.slots.class
     }
 
+    fn is_about_vms(&self) -> bool {
+        false
+    }
+
     /// A singleton: whatever keys are given, there is one to compare them with.
     fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {
         Found::Instance(self.instance(cx))

@@ -42,6 +42,10 @@ impl Provider for ServiceSettings {
         self.slots.class
     }
 
+    fn is_about_vms(&self) -> bool {
+        false
+    }
+
     fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {
         Found::Instance(self.instance(cx))
     }

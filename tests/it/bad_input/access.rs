@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use failbackd::cim::Schema;
+use failbackd::config::{AccessRule, Limits};
+use failbackd::wsman::{self, Operation};
+use failbackd::xml::{self, Document};
 
-use super::lab::{ENUMERATION, Lab, ROLES, Request, SOAP, TRANSFER, post};
+use super::lab::{ENUMERATION, Lab, ROLES, Reply, Request, SOAP, TRANSFER, post, selectors};
 
 /// The methods that are carried out, and whether a viewer may call them.
 const METHODS: [(&str, &str, bool); 10] = [
@@ -44,6 +47,28 @@ fn operations(lab: &Lab) -> Vec<(&'static str, String, [&'static str; 3])> {
     ]
 }
 
+/// The place of an operation in the list above. An operation that has none does not compile.
+fn place(operation: &Operation<'_>) -> usize {
+    match operation {
+        Operation::Identify(_) => 0,
+        Operation::Get => 1,
+        Operation::Put(_) => 2,
+        Operation::Create(_) => 3,
+        Operation::Delete => 4,
+        Operation::Enumerate(_) => 5,
+        Operation::Pull(_) => 6,
+        Operation::Release(_) => 7,
+        // By its methods, below.
+        Operation::Invoke(_) => 8,
+    }
+}
+
+/// The place of the operation that an envelope asks for.
+fn place_of(envelope: &str) -> usize {
+    let document = Document::parse(envelope, &xml::Limits::default()).unwrap();
+    place(&wsman::decode(&document).1.unwrap().operation)
+}
+
 /// A call that goes no further than the check of its parameters.
 fn call(class: &str, method: &str) -> String {
     Request::invoke(class, method, "<p:NoSuchParameter/>").envelope()
@@ -52,6 +77,9 @@ fn call(class: &str, method: &str) -> String {
 #[test]
 fn every_operation_asks_for_its_role() {
     let lab = Lab::shared();
+    let mut places: Vec<usize> = operations(&lab).iter().map(|(_, envelope, _)| place_of(envelope)).collect();
+    places.push(place_of(&call("Msvm_ReplicationService", "InitiateFailback")));
+    assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7, 8], "every operation is walked");
     for (operation, envelope, expected) in operations(&lab) {
         for (role, subcode) in ROLES.iter().zip(expected) {
             let reply = lab.send(role, &envelope);
@@ -126,4 +154,105 @@ fn nothing_is_done_for_nobody() {
     let wrong = "POST /wsman HTTP/1.1\r\nHost: x\r\nAuthorization: Basic dmlld2VyOndyb25n\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(lab.connect().exchange(wrong.as_bytes()).status, 401);
     lab.still_answers("nobody");
+}
+
+/// What an enumeration of a class answers, with the context that is left open.
+fn opened(reply: &Reply) -> String {
+    reply.between("<n:EnumerationContext>", "</n:EnumerationContext>").unwrap_or_else(|| panic!("{}", reply.text()))
+}
+
+#[test]
+fn every_role_reads_to_the_end_and_nobody_reads_on_for_another() {
+    let lab = Lab::shared();
+    let on = |operation: &str, context: &str| {
+        let body = format!("<n:{operation}><n:EnumerationContext>{context}</n:EnumerationContext></n:{operation}>");
+        Request::new(&format!("{ENUMERATION}{operation}"), CLASS).body(&body).envelope()
+    };
+    let open = Request::new(&format!("{ENUMERATION}Enumerate"), CLASS).body("<n:Enumerate/>").envelope();
+    for role in ROLES {
+        let context = opened(&lab.send(role, &open));
+        for other in ROLES.iter().filter(|other| **other != role) {
+            for operation in ["Pull", "Release"] {
+                let told = lab.send(other, on(operation, &context)).fault();
+                assert_eq!(told.subcode, "n:InvalidEnumerationContext", "{operation} as {other} for {role}");
+            }
+        }
+        assert_eq!(lab.send(role, on("Pull", &context)).status, 200);
+        assert_eq!(lab.send(role, on("Release", &context)).status, 200);
+        assert_eq!(lab.send(role, on("Pull", &context)).fault().subcode, "n:InvalidEnumerationContext");
+    }
+}
+
+const DENIED: &str = "w:AccessDenied";
+const CLOSED: &str = "n:InvalidEnumerationContext";
+const ABSENT: &str = "a:ActionNotSupported";
+
+/// Every request that the walk under rules makes, with the subcode of its answer: without a rule, and when the rules
+/// leave no namespace, one class, no method, and one machine.
+fn under_rules(lab: &Lab) -> Vec<(String, String, [&'static str; 5])> {
+    let mut all: Vec<(String, String, [&'static str; 5])> = Vec::new();
+    for (operation, envelope, _) in operations(lab) {
+        let expected = match operation {
+            "Identify" => [""; 5],
+            "Get" | "Enumerate" => ["", DENIED, DENIED, "", ""],
+            "Put" | "Create" | "Delete" => [ABSENT; 5],
+            "Pull" | "Release" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
+            other => panic!("{other} has no expectation"),
+        };
+        all.push((operation.to_owned(), envelope, expected));
+    }
+    let other = lab.get_vm("uuid:1").replace(&lab.vm, &lab.other_vm);
+    all.push(("Get of the other machine".to_owned(), other, ["", DENIED, DENIED, "", DENIED]));
+    let jobs = Request::new(&format!("{ENUMERATION}Enumerate"), "Msvm_ConcreteJob").body("<n:Enumerate/>").envelope();
+    all.push(("Enumerate of jobs".to_owned(), jobs, ["", DENIED, "", "", ""]));
+    for (class, method, _) in METHODS {
+        let wrong = "w:InvalidParameter";
+        let classes = if class == "Msvm_ConcreteJob" { wrong } else { DENIED };
+        all.push((format!("{class}.{method}"), call(class, method), [wrong, DENIED, classes, DENIED, wrong]));
+    }
+    for (vm, vms) in [(&lab.vm, ""), (&lab.other_vm, DENIED)] {
+        let service = selectors(&[("CreationClassName", "Msvm_ReplicationService")]);
+        let parameters = format!("<p:ComputerSystem>{vm}</p:ComputerSystem>");
+        let revert = Request::invoke("Msvm_ReplicationService", "RevertFailover", &parameters).header(&service);
+        all.push((format!("RevertFailover of {vm}"), revert.envelope(), ["", DENIED, DENIED, DENIED, vms]));
+    }
+    all
+}
+
+#[test]
+fn every_operation_is_under_every_kind_of_rule() {
+    let list = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let rule = AccessRule { users: list(&["admin*"]), ..AccessRule::default() };
+    let rules = [
+        Vec::new(),
+        vec![AccessRule { namespaces: list(&[]), ..rule.clone() }],
+        vec![AccessRule { classes: list(&["Msvm_Concrete*"]), ..rule.clone() }],
+        vec![AccessRule { methods: list(&[]), ..rule.clone() }],
+        vec![AccessRule { vms: list(&["WEB??"]), ..rule }],
+    ];
+    for (dimension, rules) in rules.into_iter().enumerate() {
+        let lab = Lab::limited(&Limits::default(), rules);
+        for (what, envelope, expected) in under_rules(&lab) {
+            let told = lab.send("administrator", &envelope).fault_if_any();
+            assert_eq!(told.subcode, expected[dimension], "{what} under rules {dimension}: {told:?}");
+            let limits = told.text.contains("access limits of this user");
+            assert_eq!(limits, told.subcode == DENIED, "{what} under rules {dimension}: {told:?}");
+            // Whom no rule names, and the local administrator, meet the role alone.
+            for reply in [lab.send("operator", &envelope), lab.send_locally(&envelope)] {
+                let told = reply.fault_if_any();
+                assert!(!told.text.contains("access limits"), "{what} under rules {dimension}: {told:?}");
+            }
+            let locally = lab.send_locally(&envelope).fault_if_any();
+            assert_eq!(locally.subcode, expected[0], "{what} under rules {dimension}: {locally:?}");
+        }
+        let seen = lab.send("administrator", enumerate_with(CLASS)).text();
+        let both = [0, 3].contains(&dimension);
+        assert_eq!(seen.contains(&lab.other_vm), both, "{dimension}: {seen}");
+        assert_eq!(seen.contains(&lab.vm), both || dimension == 4, "{dimension}: {seen}");
+    }
+}
+
+fn enumerate_with(class: &str) -> String {
+    let body = "<n:Enumerate><w:OptimizeEnumeration/><w:MaxElements>9</w:MaxElements></n:Enumerate>";
+    Request::new(&format!("{ENUMERATION}Enumerate"), class).body(body).envelope()
 }

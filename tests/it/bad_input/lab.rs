@@ -1,14 +1,15 @@
 //! A server with virtual machines that need no disks, and a client that sends what it is told to.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use failbackd::auth::password::SALT_OCTETS;
 use failbackd::auth::{Role, UserFile};
-use failbackd::config::{Config, Limits};
-use failbackd::server::{Server, World};
+use failbackd::config::{AccessRule, Config, Limits};
+use failbackd::server::{ADMIN_SOCKET, Server, World};
 use failbackd::service::NewVm;
 use tempfile::TempDir;
 
@@ -27,14 +28,21 @@ pub(super) struct Lab {
     pub(super) address: String,
     /// The GUID of `web01`.
     pub(super) vm: String,
+    /// The GUID of `db01`.
+    pub(super) other_vm: String,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Lab {
     /// A server of its own.
     pub(super) fn start(limits: &Limits) -> Self {
+        Self::limited(limits, Vec::new())
+    }
+
+    /// A server of its own with access rules.
+    pub(super) fn limited(limits: &Limits, access: Vec<AccessRule>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
             data_dir: directory.path().to_owned(),
@@ -44,6 +52,7 @@ impl Lab {
             allow_unencrypted: true,
             fault_backend: true,
             transfers_held: true,
+            access,
             limits: Limits { login_delay_ms: 0, login_delay_max_ms: 0, ..limits.clone() },
             ..Config::default()
         };
@@ -52,14 +61,14 @@ impl Lab {
             users.add(role, role.parse::<Role>().unwrap(), role.as_bytes(), [5; SALT_OCTETS], CHEAP).unwrap();
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (server, vm) = runtime.block_on(async {
+        let (server, vm, other_vm) = runtime.block_on(async {
             let world = World::open(&config).await.unwrap();
             let vm = world.import(NewVm::failed_over("web01", "fault"), None).await.unwrap();
-            world.import(NewVm::failed_over("db01", "fault"), None).await.unwrap();
-            (Server::start(&config, world).unwrap(), vm.to_string())
+            let other_vm = world.import(NewVm::failed_over("db01", "fault"), None).await.unwrap();
+            (Server::start(&config, world).unwrap(), vm.to_string(), other_vm.to_string())
         });
         let address = server.http().unwrap().to_string();
-        Self { address, vm, runtime, server: Some(server), _directory: directory }
+        Self { address, vm, other_vm, runtime, server: Some(server), directory }
     }
 
     /// The server that the tests share as long as one of them runs.
@@ -78,6 +87,13 @@ impl Lab {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream }
+    }
+
+    /// One envelope over the administration socket: whoever runs the server proves no more than that.
+    pub(super) fn send_locally(&self, envelope: impl AsRef<[u8]>) -> Reply {
+        let stream = UnixStream::connect(self.directory.path().join(ADMIN_SOCKET)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Client { stream }.exchange(&post("", SOAP, envelope.as_ref()))
     }
 
     /// One envelope from `user` on a connection of its own.
@@ -172,11 +188,11 @@ pub(super) fn head(lines: &str) -> String {
     format!("POST /wsman HTTP/1.1\r\nHost: x\r\n{}Content-Type: {SOAP}\r\n{lines}\r\n", basic("operator", "operator"))
 }
 
-pub(super) struct Client {
-    stream: TcpStream,
+pub(super) struct Client<S = TcpStream> {
+    stream: S,
 }
 
-impl Client {
+impl<S: Read + Write> Client<S> {
     /// Sends as much as the server takes: it may have answered and closed before the end.
     pub(super) fn send(&mut self, octets: &[u8]) {
         let _ = self.stream.write_all(octets);

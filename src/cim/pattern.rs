@@ -1,9 +1,11 @@
-//! The patterns of LIKE: `%` any characters, `_` one, `[abc]`, `[a-z]` one of these, `[^a-z]` none of these. A special
-//! character stands for itself in brackets: `[%]`, `[_]`, `[[]`. Case does not matter.
+//! Patterns that names are compared with, without regard to case, in two spellings.
+//!
+//! LIKE of WQL: `%` any characters, `_` one, `[abc]`, `[a-z]` one of these, `[^a-z]` none of these. A special character
+//! stands for itself in brackets: `[%]`, `[_]`, `[[]`. Wildcards as in names of files: `*` any characters, `?` one.
 
 /// A pattern, ready to be matched.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pattern {
+pub struct Pattern {
     pieces: Vec<Piece>,
 }
 
@@ -16,8 +18,22 @@ enum Piece {
 }
 
 impl Pattern {
-    /// Reads a pattern. A bracket without end stands for itself.
-    pub(super) fn new(text: &str) -> Self {
+    /// Reads a pattern with wildcards: nothing but `*` and `?` is special.
+    pub fn wildcards(text: &str) -> Self {
+        let mut pieces = Vec::new();
+        for c in text.chars() {
+            match c {
+                '*' if pieces.last() == Some(&Piece::Many) => {}
+                '*' => pieces.push(Piece::Many),
+                '?' => pieces.push(Piece::One),
+                _ => pieces.push(Piece::Char(folded(c))),
+            }
+        }
+        Pattern { pieces }
+    }
+
+    /// Reads a pattern of LIKE. A bracket without end stands for itself.
+    pub fn like(text: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = text;
         // Once a bracket has no end, none after it has one: this keeps the search from being repeated.
@@ -44,7 +60,7 @@ impl Pattern {
 
     /// Whether the whole text has the pattern. Takes at most pattern times text steps: on a mismatch only the last `%`
     /// is tried again, one character further.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let mut at = 0;
         let mut chars = text.chars();
         let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
@@ -134,7 +150,7 @@ mod tests {
             ("%", &["", "abc"], &[]),
             ("%a%b%c", &["abc", "xaxbxc", "abcc"], &["acb"]),
         ] {
-            let compiled = Pattern::new(pattern);
+            let compiled = Pattern::like(pattern);
             for text in yes {
                 assert!(compiled.matches(text), "{text} LIKE {pattern}");
             }
@@ -145,9 +161,30 @@ mod tests {
     }
 
     #[test]
+    fn wildcards_are_two_and_everything_else_stands_for_itself() {
+        for (pattern, yes, no) in [
+            ("web*", &["web01", "WEB", "Web*"][..], &["xweb", "we"][..]),
+            ("ci-*-?", &["CI-a-b", "ci---"], &["ci-a-", "ci-ab"]),
+            ("*", &["", "x"], &[]),
+            ("", &[""], &["x"]),
+            ("100%", &["100%"], &["1000", "100"]),
+            ("a_[b]", &["a_[b]", "A_[B]"], &["axb", "a_b"]),
+            ("J\u{d6}RG", &["j\u{f6}rg"], &["jorg"]),
+        ] {
+            let compiled = Pattern::wildcards(pattern);
+            for text in yes {
+                assert!(compiled.matches(text), "{text} is {pattern}");
+            }
+            for text in no {
+                assert!(!compiled.matches(text), "{text} is not {pattern}");
+            }
+        }
+    }
+
+    #[test]
     fn a_hostile_pattern_ends_soon() {
-        let pattern = Pattern::new(&"%a".repeat(2_000));
+        let pattern = Pattern::like(&"%a".repeat(2_000));
         assert!(!pattern.matches(&"a".repeat(1_999)));
-        assert!(Pattern::new(&"%_".repeat(500)).matches(&"b".repeat(5_000)));
+        assert!(Pattern::like(&"%_".repeat(500)).matches(&"b".repeat(5_000)));
     }
 }
