@@ -235,15 +235,13 @@ impl Stage {
                     InnerOutcome::Done { context: None, .. } => Err("the inner handshake agreed on no keys".into()),
                     InnerOutcome::Done { token, principal, context: Some(context) } => {
                         let login = Login { principal, context };
-                        match pub_key_auth {
-                            Some(proof) => login.bind(token, &proof, nonce, identity),
-                            None => {
-                                // Clients look for a token until they send pubKeyAuth.
-                                let token = Some(token.unwrap_or_default());
-                                let answer = TsRequest { version: VERSION, nego_token: token, ..TsRequest::default() };
-                                Ok(Progress::Answer(answer, Self::PublicKey(login)))
-                            }
+                        if let Some(proof) = pub_key_auth {
+                            return login.bind(token, &proof, nonce, identity);
                         }
+                        // Clients look for a token until they send pubKeyAuth.
+                        let token = Some(token.unwrap_or_default());
+                        let answer = TsRequest { version: VERSION, nego_token: token, ..TsRequest::default() };
+                        Ok(Progress::Answer(answer, Self::PublicKey(login)))
                     }
                     InnerOutcome::Rejected(refusal) => Err(Failure { status: LOGON_FAILURE, refusal }),
                     InnerOutcome::Busy => Ok(Progress::Busy),

@@ -62,7 +62,7 @@ impl InnerExchange for FakeInner {
         let done = |name: &str, token: Option<&[u8]>| InnerOutcome::Done {
             token: token.map(<[u8]>::to_vec),
             principal: Arc::new(Principal::for_tests(name, Role::Operator)),
-            context: (name != "nokeys").then(|| Box::<FakeContext>::default() as Box<dyn SecurityContext>),
+            context: if name == "nokeys" { None } else { Some(Box::<FakeContext>::default()) },
         };
         let outcome = match (self.0, token.as_slice()) {
             (false, b"hello") => InnerOutcome::Continue { token: b"who".to_vec(), exchange: Box::new(Self(true)) },
@@ -591,4 +591,34 @@ async fn a_handshake_has_an_end() {
         }
     }
     assert!(matches!(client.token(b"\x14\x03\x03\x00\x01\x01").await, Answer::Rejected(_)));
+}
+
+/// Run by hand, with a key of RSA in PEM: `KEY=rsa.key CERTIFICATE=rsa.pem cargo test --lib credssp -- --ignored
+/// --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn how_long_tls_takes() {
+    use rustls::pki_types::pem::PemObject as _;
+    let file = |name: &str| std::fs::read(std::env::var(name).unwrap()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&file("KEY")).unwrap();
+    let certificate = CertificateDer::from_pem_slice(&file("CERTIFICATE")).unwrap();
+    let certified = CertifiedKey::from_der(vec![certificate], key, &default_provider()).unwrap();
+    let identity = Identity::new(Arc::new(certified)).unwrap();
+    for tls in VERSIONS {
+        let mut spent = [Duration::ZERO; 2];
+        for _ in 0..200 {
+            let mut client = Client::new(mechanism(ChannelBinding::Sealed), tls);
+            let mut tunnel = tunnel::Tunnel::new(&identity).unwrap();
+            for step in &mut spent {
+                let records = client.records();
+                let started = Instant::now();
+                tunnel.take(&records, &mut Vec::new()).unwrap();
+                let answer = tunnel.answer();
+                *step += started.elapsed();
+                client.unwrap(&answer);
+            }
+            assert!(!tunnel.is_handshaking());
+        }
+        println!("{tls:?}: {:?} {:?}", spent[0] / 200, spent[1] / 200);
+    }
 }
