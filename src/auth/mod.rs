@@ -14,6 +14,8 @@ pub mod credssp;
 mod local;
 pub mod mechanism;
 pub mod ntlm;
+#[cfg(feature = "pam")]
+pub mod pam;
 pub mod password;
 pub mod principal;
 pub mod protection;
