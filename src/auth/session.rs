@@ -211,7 +211,9 @@ impl Session {
 }
 
 fn refusal(mechanisms: &Mechanisms, channel: &Channel) -> Verdict {
-    if mechanisms.challenges(channel).next().is_none() { Verdict::ClearText } else { Verdict::Unproved }
+    // Where nothing is offered over TLS, certificates are what there is: nothing else would help there either.
+    let nothing = mechanisms.challenges(channel).next().is_none();
+    if nothing && !channel.encrypted { Verdict::ClearText } else { Verdict::Unproved }
 }
 
 #[cfg(test)]
