@@ -10,8 +10,10 @@
 pub mod basic;
 mod cache;
 pub mod certificate;
+pub mod kerberos;
 mod local;
 pub mod mechanism;
+pub mod negotiate;
 pub mod ntlm;
 pub mod password;
 pub mod principal;

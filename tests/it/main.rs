@@ -18,6 +18,7 @@ mod bad_input;
 mod certificates;
 mod crash;
 mod jobs;
+mod login;
 mod many_connections;
 mod mof_agreement;
 mod operator;
