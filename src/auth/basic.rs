@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 
 use super::cache::{Cache, Key};
 use super::mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
+#[cfg(feature = "pam")]
+use super::pam::PamService;
 use super::password::{NtHash, StoredPassword};
 use super::principal::Principal;
 use super::throttle::{Throttle, Turn};
@@ -88,19 +90,38 @@ struct Secret {
     owned: bool,
     /// The NT hash of a user who has nothing else.
     nt_hash: Option<NtHash>,
+    /// The system's word, for a user who has no secret here, and for nobody.
+    #[cfg(feature = "pam")]
+    pam: Option<(PamService, String)>,
 }
 
 impl Secret {
     fn of(known: Option<&Known>, snapshot: &Snapshot) -> Self {
         let password = known.and_then(|known| known.password.as_ref());
         let nt_hash = known.filter(|_| password.is_none()).and_then(|known| known.nt_hash.clone());
-        Self { password: Arc::clone(password.unwrap_or(&snapshot.decoy)), owned: password.is_some(), nt_hash }
+        Self {
+            password: Arc::clone(password.unwrap_or(&snapshot.decoy)),
+            owned: password.is_some(),
+            nt_hash,
+            #[cfg(feature = "pam")]
+            pam: None,
+        }
+    }
+
+    /// With the system's word, where the users file has none of its own.
+    #[cfg(feature = "pam")]
+    fn with_pam(self, service: Option<&PamService>, user: &str) -> Self {
+        let here = self.owned || self.nt_hash.is_some();
+        Self { pam: service.filter(|_| !here).map(|service| (service.clone(), user.to_owned())), ..self }
     }
 
     /// Whether `password` is the user's. Always costs an argon2: an answer that came sooner would tell who has none.
     fn verify(&self, password: &[u8]) -> bool {
         let matches = self.password.verify(password) & self.owned;
-        matches | self.nt_hash.as_ref().is_some_and(|hash| hash.verify(password))
+        let matches = matches | self.nt_hash.as_ref().is_some_and(|hash| hash.verify(password));
+        #[cfg(feature = "pam")]
+        let matches = matches | self.pam.as_ref().is_some_and(|(service, user)| service.verify(user, password));
+        matches
     }
 }
 
@@ -117,6 +138,8 @@ pub struct Basic {
     /// Running ones.
     running: Arc<Semaphore>,
     throttle: Arc<Throttle>,
+    #[cfg(feature = "pam")]
+    pam: Option<PamService>,
 }
 
 impl Basic {
@@ -130,7 +153,16 @@ impl Basic {
             queue: Arc::new(Semaphore::new(running.saturating_add(settings.queue_max).min(Semaphore::MAX_PERMITS))),
             running: Arc::new(Semaphore::new(running)),
             throttle,
+            #[cfg(feature = "pam")]
+            pam: None,
         }
+    }
+
+    /// Let the system check the passwords of users who have none in the users file.
+    #[cfg(feature = "pam")]
+    #[must_use]
+    pub fn with_pam(self, service: PamService) -> Self {
+        Self { pam: Some(service), ..self }
     }
 
     /// Judge one header value.
@@ -193,6 +225,8 @@ impl Basic {
         drop(under_way);
         let known = snapshot.find(&credentials.user);
         let secret = Secret::of(known, &snapshot);
+        #[cfg(feature = "pam")]
+        let secret = secret.with_pam(self.pam.as_ref(), known.map_or(&credentials.user, |known| &known.entry.name));
         let user = known.map(|known| known.entry.clone());
         let entry = Entry { basic: Arc::clone(self), key: (key, generation) };
         // A task of its own: the client that asked first may hang up while others wait for the same answer.

@@ -15,6 +15,8 @@ mod local;
 pub mod mechanism;
 pub mod negotiate;
 pub mod ntlm;
+#[cfg(feature = "pam")]
+pub mod pam;
 pub mod password;
 pub mod principal;
 pub mod protection;
@@ -26,6 +28,7 @@ pub mod users;
 
 pub use basic::{Basic, BasicSettings};
 pub use certificate::{Certificate, CertificateRule, CertificateRules, RuleError};
+pub use kerberos::{Kerberos, KerberosError, KerberosSettings};
 pub use local::{LocalRefusal, local_administrator};
 pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
 pub use principal::{Principal, Role, RoleError};

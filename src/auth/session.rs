@@ -65,6 +65,11 @@ impl Mechanisms {
         channel.encrypted || self.allow_unencrypted || !mechanism.sends_secret()
     }
 
+    /// The word of the scheme that an `Authorization` header is for, when it is one of these.
+    pub fn scheme(&self, authorization: &[u8]) -> Option<&'static str> {
+        self.find(authorization).map(|(_, mechanism)| mechanism.scheme())
+    }
+
     fn find(&self, authorization: &[u8]) -> Option<(usize, &Arc<dyn Mechanism>)> {
         let scheme = authorization.split(|octet| *octet == b' ').next()?;
         self.offered

@@ -7,6 +7,7 @@
 //! leaves one of the two.
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -118,6 +119,15 @@ impl Line {
     fn entry(&self) -> UserEntry {
         let (has_password, has_nt_hash) = (self.password.is_some(), self.nt_hash.is_some());
         UserEntry { name: self.name.clone(), role: self.role, has_password, has_nt_hash }
+    }
+
+    /// A hash of the secrets, to see that they changed; it never leaves the process.
+    fn secrets(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for secret in [&self.password, &self.nt_hash] {
+            secret.as_deref().hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 
@@ -327,6 +337,10 @@ pub(super) struct Known {
     pub(super) entry: UserEntry,
     pub(super) password: Option<Arc<StoredPassword>>,
     pub(super) nt_hash: Option<NtHash>,
+    /// A hash of the secrets as the file has them, to see that they changed.
+    secrets: u64,
+    /// The generation of the users in which they came.
+    since: u64,
 }
 
 /// Whom an NTLM proof is checked against: a user, or nobody, who has a hash too.
@@ -395,7 +409,7 @@ impl Users {
         now: Instant,
     ) -> Result<Self, UsersError> {
         let stamp = file.stamp();
-        let snapshot = snapshot(file.read()?, 1, stamp, random, &file.path)?;
+        let snapshot = snapshot(file.read()?, 1, stamp, random, &file.path, &[])?;
         let due = AtomicU64::new(millis(recheck));
         let snapshot = ArcSwap::from_pointee(snapshot);
         Ok(Self { file, snapshot, recheck, started: now, due, decoy: random, reading: Mutex::new(()) })
@@ -447,7 +461,9 @@ impl Users {
         if principal.generation() == 0 || principal.generation() == current.generation {
             return Some(Arc::clone(principal));
         }
-        let user = &current.find(principal.name())?.entry;
+        // With other secrets it is another user, whatever its name: a password is changed to end what the old one began.
+        let known = current.find(principal.name()).filter(|known| known.since <= principal.generation())?;
+        let user = &known.entry;
         Some(Arc::new(Principal::new(user.name.clone(), user.role, principal.mechanism(), current.generation)))
     }
 
@@ -465,7 +481,10 @@ impl Users {
             return;
         }
         let generation = current.generation + 1;
-        let fresh = self.file.read().and_then(|it| snapshot(it, generation, stamp, self.decoy, self.file.path()));
+        let fresh = self
+            .file
+            .read()
+            .and_then(|lines| snapshot(lines, generation, stamp, self.decoy, self.file.path(), &current.known));
         let fresh = match fresh {
             Ok(fresh) => {
                 tracing::info!(message_id = "FBD4004", users = fresh.known.len(), "users file read again");
@@ -487,6 +506,7 @@ fn snapshot(
     stamp: Option<Stamp>,
     random: [u8; SALT_OCTETS],
     path: &Path,
+    earlier: &[Known],
 ) -> Result<Snapshot, UsersError> {
     let mut known: Vec<Known> = Vec::with_capacity(lines.len());
     for (index, line) in lines.into_iter().enumerate() {
@@ -498,7 +518,12 @@ fn snapshot(
         let password = line.password.as_deref().map(|phc| StoredPassword::parse(phc)).transpose().map_err(damaged)?;
         let nt_hash = line.nt_hash.as_deref().map(|text| NtHash::parse(text)).transpose().map_err(damaged)?;
         let folded = line.name.to_lowercase();
-        known.push(Known { folded, entry: line.entry(), password: password.map(Arc::new), nt_hash });
+        let secrets = line.secrets();
+        let since = earlier
+            .iter()
+            .find(|earlier| earlier.folded == folded && earlier.secrets == secrets)
+            .map_or(generation, |earlier| earlier.since);
+        known.push(Known { folded, entry: line.entry(), password: password.map(Arc::new), nt_hash, secrets, since });
     }
     let cost = known.iter().find_map(|user| user.password.as_ref()).map_or_else(Cost::default, |it| it.cost());
     let decoy = Arc::new(StoredPassword::decoy(random, cost));

@@ -40,6 +40,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
                 () = hangup.told() => {
                     server.reload_users();
                     server.reload_certificate();
+                    server.reopen_audit();
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! names it, its line and the nearest one that does: a limit that is misspelt is a limit that is not there.
 
 mod access;
+mod audit;
 mod certificates;
 mod key;
 mod limits;
@@ -23,6 +24,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::provider::Rules;
 
 pub use access::AccessRule;
+pub use audit::AuditConfig;
 pub use certificates::ClientCertificatesConfig;
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
@@ -67,6 +69,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What a peer may take of this server.
     pub limits: Limits,
+    /// The record of who did what.
+    pub audit: AuditConfig,
     /// What users may reach, on top of their roles.
     pub access: Vec<AccessRule>,
     /// Settings of single VMs, by name.
@@ -93,6 +97,7 @@ impl Default for Config {
             client_certificates: ClientCertificatesConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
+            audit: AuditConfig::default(),
             access: Vec::new(),
             vm: BTreeMap::new(),
         }
@@ -134,6 +139,7 @@ impl Config {
             problems.push(("tls", "certificate and key are given together or not at all".to_owned()));
         }
         problems.extend(self.client_certificates.problems());
+        problems.extend(self.login.problems());
         if let Err(problem) = self.log.check_level() {
             problems.push(("log.level", problem));
         }

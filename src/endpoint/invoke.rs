@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::cim::{Class, ClassId, Method, MethodResult, Value};
+use crate::cim::{Argument, Class, ClassId, Method, MethodInput, MethodResult, Schema, Value};
 use crate::job::JobId;
 use crate::provider::{CallContext, Outcome as Called};
 use crate::replication::Denied;
@@ -16,7 +16,8 @@ use crate::xml::Writer;
 use crate::xml::text::{Encoding, encode};
 
 use super::{
-    Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, answer_fault, envelope_octets_max,
+    Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, answer_fault,
+    envelope_octets_max, keys,
 };
 
 /// The rest of an Invoke whose effect is being made durable: the envelope but for the method's result.
@@ -50,6 +51,7 @@ impl Endpoint {
         journal: &mut Journal,
     ) -> Result<Reply, Fault> {
         journal.method = Some(clipped(&invoke.method).to_owned());
+        journal.keys = keys(&request.selectors);
         let resource = Resource::resolve(&request.resource_uri, &request.selectors, self.schema)?;
         let class = self.schema.class(resource.class()?);
         journal.class = Some(Arc::clone(&class.name));
@@ -67,7 +69,16 @@ impl Endpoint {
             idempotency_key: idempotency_key(call, request, invoke, correlation),
             method,
         };
+        journal.vm = named_vm(method, &input, self.schema);
         let called = self.registry.invoke(&cx, row, &path, &input).map_err(wscim::fault_of)?;
+        match &called {
+            Called::Submit(command) => journal.vm = call.view.vm(command.vm).map(|vm| vm.name.clone()),
+            Called::Cancel(job) => {
+                journal.job = Some(*job);
+                journal.vm = call.view.job(*job).map(|entry| entry.job.subject_name.clone());
+            }
+            Called::Done(_) | Called::Denied(_) => {}
+        }
         let continuation =
             Continuation::new(call, request, invoke, correlation, encoding, resource, class, index, journal);
         let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
@@ -156,6 +167,11 @@ impl Endpoint {
 }
 
 impl Continuation {
+    /// What the log says of the exchange so far.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the parts of one exchange, each borrowed from another owner")]
     fn new(
         call: &Call<'_>,
@@ -203,6 +219,16 @@ fn check_room(octets_max: usize, octets: usize) -> Result<(), Fault> {
     Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
         "the answer needs {octets} octets, more than MaxEnvelopeSize allows ({octets_max}); nothing was done"
     )))
+}
+
+/// The virtual machine that a call names as a parameter, as the client spelled it.
+fn named_vm(method: &Method, input: &MethodInput, schema: &Schema) -> Option<String> {
+    let Argument::Value(value) = input.by_name(method, "ComputerSystem") else { return None };
+    let named = value.as_reference().and_then(|path| {
+        let name = schema.class(path.class).slot("Name")?;
+        path.key(name)?.as_str()
+    });
+    value.as_str().or(named).map(|name| clipped(name).to_owned())
 }
 
 //= INV-09, INV-14

@@ -38,6 +38,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether this is a refusal for want of a role or of a login, or by an access limit.
+    pub fn is_access_denied(&self) -> bool {
+        matches!(self, Self::Fault { name: ACCESS_DENIED, .. })
+    }
+
     /// What the caller lacked, when this is a refusal for want of a role or by an access limit.
     pub fn missing(&self) -> Option<&str> {
         match self {
@@ -74,6 +79,10 @@ pub struct Journal {
     pub class: Option<Arc<str>>,
     /// The method of an `Invoke`.
     pub method: Option<String>,
+    /// The selectors of the target, as text. Where an operation only reads and succeeds, only when the call asks for it.
+    pub keys: Option<String>,
+    /// The virtual machine that a method is about: its name, or what the client gave for it.
+    pub vm: Option<String>,
     /// The request's `wsa:MessageID`.
     pub message_id: Option<String>,
     /// The job that was started, cancelled or read.

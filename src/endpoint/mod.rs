@@ -24,7 +24,7 @@ use crate::cim::Schema;
 use crate::job::{JobId, Timestamp};
 use crate::provider::{Permissions, Registry};
 use crate::replication::{Command, View};
-use crate::soap::{Fault, clipped};
+use crate::soap::{Fault, SelectorSet, SelectorValue, clipped};
 use crate::wscim::Codec;
 use crate::wsman::{self, Correlation, Operation, fault};
 use crate::xml::text::{Encoding, decode, encode};
@@ -78,6 +78,8 @@ pub struct Call<'c> {
     pub permissions: &'c Permissions,
     /// The world as it is.
     pub view: &'c Arc<View>,
+    /// Whether the journal is to name the target of what only reads and succeeds.
+    pub targets: bool,
     /// The body of the request.
     pub request: &'c [u8],
     /// The `charset` of its Content-Type.
@@ -156,9 +158,13 @@ impl Endpoint {
         let (mut correlation, request) = wsman::decode(&document);
         correlation.machine = Some(Arc::clone(&self.settings.machine));
         journal.message_id = correlation.relates_to.as_deref().map(|id| clipped(id).to_owned());
-        let reply = request
-            .map_err(|fault| *fault)
-            .and_then(|request| self.dispatch(call, &request, &correlation, encoding, &mut journal));
+        let reply = request.map_err(|fault| *fault).and_then(|request| {
+            let reply = self.dispatch(call, &request, &correlation, encoding, &mut journal);
+            if journal.keys.is_none() && (call.targets || reply.is_err()) {
+                journal.keys = keys(&request.selectors);
+            }
+            reply
+        });
         match reply {
             Ok(Reply::Body(octets)) => Step::Respond(Answer {
                 octets: encode(octets, encoding),
@@ -214,6 +220,26 @@ impl Endpoint {
         }
     }
 }
+
+/// Selectors as the journal has them: `Name=value`, one after the other; none when there are none.
+fn keys(selectors: &SelectorSet) -> Option<String> {
+    let mut text = String::new();
+    for selector in &selectors.0 {
+        if KEYS_OCTETS_MAX < text.len() {
+            break;
+        }
+        let separator = if text.is_empty() { "" } else { ", " };
+        let value = match &selector.value {
+            SelectorValue::Text(value) => clipped(value),
+            SelectorValue::Reference(_) => "(a reference)",
+        };
+        text.extend([separator, clipped(&selector.name), "=", value]);
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// Octets of selectors after which the journal takes no further one.
+const KEYS_OCTETS_MAX: usize = 512;
 
 /// The largest answer this request allows, in octets of UTF-8: an answer in UTF-16 takes twice the room, and a mark.
 //= CTL-12

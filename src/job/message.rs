@@ -241,6 +241,18 @@ messages! {
     MEMORY_EXPOSED = "FBD4006", "Could not keep core dumps from", cause::CONFIGURATION,
         "The system did not let the server turn its core dumps off; one would hold hashes and keys",
         ["Set LimitCORE=0 where the server is started.", "Keep core dumps where nobody else can read them."];
+    AUDIT_LOST = "FBD4020", "Could not write the audit log", cause::STORAGE_CAPACITY,
+        "The audit log cannot be written or opened; what it lacks is counted, and told in it when it can be written again",
+        [
+            "Free space on the volume of the audit log, or correct audit.file or its permissions.",
+            "Send SIGHUP to have the file opened again.",
+        ];
+    AUDIT_RESUMED = "FBD4021", "Could write the audit log again", cause::OTHER,
+        "The audit log can be written again; the lines that are counted are lost",
+        ["Look for what was lost in the server's log."];
+    AUDIT_REOPENED = "FBD4022", "Opened the audit log again", cause::OTHER,
+        "The server was told to open its audit log again (SIGHUP)",
+        ["Nothing: lines from now on are in the file of that name."];
 }
 
 impl Message {

@@ -12,11 +12,14 @@ use crate::auth::Principal;
 use crate::endpoint::{Answer, Call, Continuation, Endpoint, Journal, Outcome, Pace, Step};
 use crate::job::JobId;
 use crate::provider::Rules;
-use crate::replication::Command;
+use crate::replication::{Command, Denied};
 use crate::service::{CancelDenied, Engine};
-use crate::transport::{self, AnswerFuture, CONTENT_TYPE_UTF8, CONTENT_TYPE_UTF16, Handler, RequestContext};
+use crate::transport::{
+    self, AnswerFuture, CONTENT_TYPE_UTF8, CONTENT_TYPE_UTF16, Handler, Login, Peer, RequestContext,
+};
 use crate::xml::text::Encoding;
 
+use super::audit::Audit;
 use super::random_id;
 
 /// Answers requests from the engine's view, and makes commands durable through the engine.
@@ -29,18 +32,25 @@ struct Shared {
     endpoint: Endpoint,
     engine: Arc<Engine>,
     rules: Rules,
+    audit: Option<Arc<Audit>>,
     timeout_max: Duration,
     /// Long scans that may run at the same time.
     scans: Arc<Semaphore>,
 }
 
 impl WsmanHandler {
-    /// `rules` limit what users may reach. `timeout_max` bounds how long an answer may be waited for, whatever the
-    /// client's OperationTimeout says.
-    pub fn new(endpoint: Endpoint, engine: Arc<Engine>, rules: Rules, timeout_max: Duration) -> Self {
+    /// `rules` limit what users may reach, and `audit` records what they do. `timeout_max` bounds how long an answer may
+    /// be waited for, whatever the client's OperationTimeout says.
+    pub fn new(
+        endpoint: Endpoint,
+        engine: Arc<Engine>,
+        rules: Rules,
+        audit: Option<Arc<Audit>>,
+        timeout_max: Duration,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let scans = Arc::new(Semaphore::new(cores));
-        Self { shared: Arc::new(Shared { endpoint, engine, rules, timeout_max, scans }) }
+        Self { shared: Arc::new(Shared { endpoint, engine, rules, audit, timeout_max, scans }) }
     }
 }
 
@@ -52,11 +62,11 @@ impl Handler for WsmanHandler {
             let answer = match shared.answer(&context, &request, started).await {
                 Ok(answer) => answer,
                 Err(journal) => {
-                    log(&context, &journal, started);
+                    shared.record(&context, &journal, started);
                     return transport::Answer { status: 401, body: Vec::new(), content_type: CONTENT_TYPE_UTF8 };
                 }
             };
-            log(&context, &answer.journal, started);
+            shared.record(&context, &answer.journal, started);
             transport::Answer {
                 status: if answer.is_fault { 500 } else { 200 },
                 body: answer.octets,
@@ -64,9 +74,28 @@ impl Handler for WsmanHandler {
             }
         })
     }
+
+    fn login(&self, peer: Peer, encrypted: bool, login: &Login<'_>) {
+        if let Some(audit) = &self.shared.audit {
+            audit.record_login(peer, encrypted, login);
+        }
+    }
 }
 
 impl Shared {
+    /// Writes down what is about to be answered.
+    fn record(&self, context: &RequestContext, journal: &Journal, started: Instant) {
+        log(context, journal, started);
+        if let Some(audit) = &self.audit {
+            audit.record_request(context, journal);
+        }
+    }
+
+    /// Whether a change may be carried out: not when it has to be recorded and cannot be.
+    fn may_change(&self, context: &RequestContext, continuation: &Continuation) -> bool {
+        self.audit.as_ref().is_none_or(|audit| audit.announce(context, continuation.journal()))
+    }
+
     /// `Err` when the request needs a user and has none.
     async fn answer(
         self: &Arc<Self>,
@@ -86,7 +115,14 @@ impl Shared {
         };
         Ok(match step {
             Step::Respond(answer) => answer,
+            Step::Submit(_, continuation) if !self.may_change(context, &continuation) => {
+                self.endpoint.denied(continuation, &Denied::EngineFailed { reason: UNRECORDED.to_owned() })
+            }
             Step::Submit(command, continuation) => self.submit(*command, continuation).await,
+            Step::Cancel(job, continuation) if !self.may_change(context, &continuation) => {
+                let denied = CancelDenied::EngineFailed { reason: UNRECORDED.to_owned() };
+                self.endpoint.cancelled(continuation, job, denied.return_value())
+            }
             Step::Cancel(job, continuation) => self.cancel(job, continuation).await,
             Step::Elsewhere => unreachable!("only a brief call is sent elsewhere"),
         })
@@ -96,7 +132,8 @@ impl Shared {
         let view = self.engine.view();
         let now = self.engine.now();
         let (ids, permissions, view) = (&random_id, &self.rules.permissions(principal), &view);
-        self.endpoint.handle(&Call { now, ids, principal, permissions, view, request, charset, pace })
+        let targets = self.audit.as_ref().is_some_and(|audit| audit.reads());
+        self.endpoint.handle(&Call { now, ids, principal, permissions, view, targets, request, charset, pace })
     }
 
     /// A long scan, on a thread that serves nobody else meanwhile; a few at a time, so that they leave the machine to
@@ -150,6 +187,9 @@ impl Shared {
         tokio::time::timeout(continuation.timeout.min(self.timeout_max), work).await.ok()
     }
 }
+
+/// Why nothing is changed when the audit log is required and full.
+const UNRECORDED: &str = "it could not be recorded in the audit log, which the configuration requires";
 
 fn content_type(encoding: Encoding) -> &'static str {
     match encoding {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::auth::certificate::{Certificate, CertificateRules};
+#[cfg(feature = "pam")]
+use crate::auth::pam::PamService;
 use crate::auth::{Basic, Mechanism, Mechanisms, Throttle, UserFile, Users, UsersError};
 use crate::config::Config;
 
@@ -34,7 +36,12 @@ fn basic(config: &Config, users: &Arc<Users>, throttle: &Arc<Throttle>) -> Basic
     let mut secret = [0; 32];
     ids::fill(&mut secret);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Basic::new(Arc::clone(users), Arc::clone(throttle), config.limits.basic(cores), &secret)
+    let basic = Basic::new(Arc::clone(users), Arc::clone(throttle), config.limits.basic(cores), &secret);
+    #[cfg(feature = "pam")]
+    if !config.login.pam_service.is_empty() {
+        return basic.with_pam(PamService(config.login.pam_service.clone()));
+    }
+    basic
 }
 
 /// The security profiles of DSP0226 that are offered, for Identify.

@@ -1,5 +1,6 @@
 //! Wires store, backends, engine, endpoint and transport into one server. The composition: no rules of its own.
 
+mod audit;
 mod handler;
 mod ids;
 mod inventory;
@@ -17,9 +18,11 @@ use crate::config::Config;
 use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
 use crate::job::Message;
 use crate::provider::{Registry, SchemaMismatch};
+use crate::service::SystemClock;
 use crate::transport::{self, BindError, Listener, Running, Tls, TlsError, TransportLimits};
 use crate::xml;
 
+pub use audit::{Audit, AuditError};
 pub use handler::WsmanHandler;
 pub use ids::random_id;
 pub use inventory::{INVENTORY_PREFIX, InventoryRecord};
@@ -46,6 +49,9 @@ pub enum StartError {
     /// The certificate cannot be read or made.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The audit log cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
 }
 
 /// A server that accepts connections.
@@ -56,6 +62,7 @@ pub struct Server {
     https: Option<SocketAddr>,
     tls: Option<Arc<Tls>>,
     users: Arc<Users>,
+    audit: Option<Arc<Audit>>,
     lines: Vec<String>,
     patience: Duration,
 }
@@ -65,10 +72,12 @@ impl Server {
     pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
         let limits = transport_limits(config);
         let endpoint = endpoint(config, world.host_name())?;
+        let audit = Audit::open(config, Arc::new(SystemClock))?.map(Arc::new);
         let handler = WsmanHandler::new(
             endpoint,
             Arc::clone(world.engine()),
             config.access_rules(),
+            audit.clone(),
             config.limits.operation_timeout(),
         );
         let mut listeners = Vec::new();
@@ -91,7 +100,7 @@ impl Server {
         let mechanisms = logins::mechanisms(config, &users, certificates);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
-        Ok(Self { world, running, http, https, tls, users, lines, patience })
+        Ok(Self { world, running, http, https, tls, users, audit, lines, patience })
     }
 
     /// The bound address of the clear-text listener.
@@ -117,6 +126,13 @@ impl Server {
     /// Reads the users again, at once; a change is noticed within `users_recheck_ms` in any case.
     pub fn reload_users(&self) {
         self.users.refresh();
+    }
+
+    /// Opens the audit log again, after its file was moved away.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = &self.audit {
+            audit.reopen();
+        }
     }
 
     /// Reads the certificate and its key again, for the connections from now on. One that cannot be used is told in the

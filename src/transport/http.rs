@@ -21,7 +21,7 @@ use super::limits::TransportLimits;
 use super::media::{self, Form};
 use super::newcomers::{Newcomer, Newcomers};
 use super::sealing;
-use super::{Answer, AnswerFuture, Handler, Peer, RequestContext};
+use super::{Answer, AnswerFuture, Handler, Login, Peer, RequestContext};
 use crate::auth::seal::sealed_octets_max;
 use crate::auth::{Channel, Mechanisms, Principal, Refusal, Session, Settled, Step, Verdict};
 
@@ -47,11 +47,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Somebody has logged in.
-    fn welcome(&self) {
-        if self.activity.note_authenticated() {
+    /// Somebody has logged in; whether that is the first time on this connection.
+    fn welcome(&self) -> bool {
+        let first = self.activity.note_authenticated();
+        if first {
             self.newcomer.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
+        first
+    }
+
+    fn tell(&self, login: &Login<'_>) {
+        self.site.handler.login(self.peer, self.channel.encrypted, login);
     }
 
     pub(super) fn session(&self) -> MutexGuard<'_, Session> {
@@ -218,10 +224,16 @@ fn to_reply(answer: Answer, last_token: Option<HeaderValue>) -> Reply {
     reply
 }
 
+/// What whoever sends a password over clear text is told.
+const CLEAR_TEXT: &str = "This listener is not encrypted, and passwords are not taken over clear text. Use the HTTPS \
+     listener, or start the server with --allow-unencrypted (allow_unencrypted = true) to allow it.";
+
 /// Settle who asks, from the headers alone: a refusal does not wait for the body.
 async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller, Box<Reply>> {
     if let Some(local) = &connection.local {
-        connection.welcome();
+        if connection.welcome() {
+            connection.tell(&Login::Accepted(local));
+        }
         return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None });
     }
     let authorization = headers.get(header::AUTHORIZATION);
@@ -231,21 +243,22 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
         &connection.channel,
         Instant::now(),
     );
-    let settled = match verdict {
-        Verdict::Established(principal) => Settled::Accepted(principal, None),
+    let (settled, fresh) = match verdict {
+        Verdict::Established(principal) => (Settled::Accepted(principal, None), false),
         Verdict::Step(under_way, step) => {
-            let outcome = match step {
-                Step::Done(outcome) => outcome,
-                Step::Wait(outcome) => outcome.await,
+            let (outcome, checked) = match step {
+                Step::Done(outcome) => (outcome, false),
+                Step::Wait(outcome) => (outcome.await, true),
             };
-            connection.session().settle(under_way, outcome)
+            let mut session = connection.session();
+            let settled = session.settle(under_way, outcome);
+            (settled, checked || session.protection().is_some())
         }
         Verdict::Unproved => return Err(challenge(connection)),
         Verdict::ClearText => {
+            tell_refusal(connection, authorization, None, "a secret over clear text");
             // Not a 401: that would have clients ask their user for a password and send it in the clear.
-            let text = "This listener is not encrypted, and passwords are not taken over clear text. Use the HTTPS \
-                        listener, or start the server with --allow-unencrypted (allow_unencrypted = true) to allow it.";
-            return Err(explain(StatusCode::FORBIDDEN, text));
+            return Err(explain(StatusCode::FORBIDDEN, CLEAR_TEXT));
         }
         Verdict::TooMany => {
             let mut reply = challenge(connection);
@@ -255,7 +268,11 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
     };
     match settled {
         Settled::Accepted(principal, token) => {
-            connection.welcome();
+            let first = connection.welcome();
+            // A proof that comes with each request is told once: a password when it was really checked.
+            if fresh || (first && principal.mechanism() != "basic") {
+                connection.tell(&Login::Accepted(&principal));
+            }
             let last_token = token.and_then(|token| handshake_value(authorization, &token));
             Ok(Caller { principal: Some(principal), last_token })
         }
@@ -268,11 +285,11 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
             Err(Box::new(reply))
         }
         Settled::Rejected(refusal) => {
-            log_refusal(connection, &refusal);
+            log_refusal(connection, authorization, &refusal);
             Err(challenge(connection))
         }
         Settled::Unsealed(refusal, text) => {
-            log_refusal(connection, &refusal);
+            log_refusal(connection, authorization, &refusal);
             Err(explain(StatusCode::FORBIDDEN, text))
         }
         Settled::Busy => {
@@ -284,9 +301,18 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
     }
 }
 
-fn log_refusal(connection: &Connection, refusal: &Refusal) {
+fn log_refusal(connection: &Connection, authorization: Option<&HeaderValue>, refusal: &Refusal) {
     let Refusal { user, why } = refusal;
     tracing::info!(message_id = "FBD1102", peer = %connection.peer, user, why, "login refused");
+    tell_refusal(connection, authorization, user.as_deref(), why);
+}
+
+fn tell_refusal(connection: &Connection, authorization: Option<&HeaderValue>, user: Option<&str>, why: &str) {
+    // A word that is no scheme of ours may be anything, a password among others.
+    let scheme = authorization.and_then(|value| connection.site.mechanisms.scheme(value.as_bytes()));
+    if let Some(scheme) = scheme {
+        connection.tell(&Login::Refused { scheme, user, why });
+    }
 }
 
 /// 401 with a line for each scheme.

@@ -84,9 +84,31 @@ pub struct Answer {
 /// The future of an answer.
 pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
+/// How a login ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Login<'l> {
+    /// Somebody has proved who it is: once for each connection or handshake, and once for each password that was
+    /// checked, however many requests follow.
+    Accepted(&'l Principal),
+    /// Somebody was not let in.
+    Refused {
+        /// The scheme's word.
+        scheme: &'static str,
+        /// The name that the client gave, when it came to that.
+        user: Option<&'l str>,
+        /// What was wrong.
+        why: &'l str,
+    },
+}
+
 /// What answers requests. A handler's future always runs to its end, also when the client hangs up meanwhile; a panic
 /// in it is answered 500 and ends nothing else.
 pub trait Handler: Send + Sync + 'static {
     /// Answer one request.
     fn handle(&self, context: RequestContext, request: Bytes) -> AnswerFuture;
+
+    /// Take note of a login over a connection that is `encrypted` or not.
+    fn login(&self, peer: Peer, encrypted: bool, login: &Login<'_>) {
+        let _ = (peer, encrypted, login);
+    }
 }

@@ -12,12 +12,14 @@
 )]
 
 mod answers;
+mod audit;
 mod auth;
 mod backend;
 mod bad_input;
 mod certificates;
 mod crash;
 mod jobs;
+mod kerberos;
 mod login;
 mod many_connections;
 mod mof_agreement;

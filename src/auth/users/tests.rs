@@ -170,3 +170,27 @@ fn an_nt_hash_that_is_none_is_told() {
     let told = Users::open(file, Duration::ZERO, [9; SALT_OCTETS], Instant::now()).err().unwrap().to_string();
     assert!(told.contains("line 1") && told.contains("32 hexadecimal"), "{told}");
 }
+
+#[test]
+fn a_login_lasts_through_changes_but_not_through_other_secrets() {
+    let (_directory, file) = file();
+    let now = Instant::now();
+    for name in ["otto", "vera"] {
+        file.add(name, Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
+    }
+    let users = Users::open(file.clone(), Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
+    let [otto, vera] = ["otto", "vera"].map(|name| users.proved(name, "test", now).unwrap());
+    assert!(Arc::ptr_eq(&users.renew(&otto, now).unwrap(), &otto), "nothing changed");
+    file.remove("vera").unwrap();
+    let renewed = users.renew(&otto, now).unwrap();
+    assert_eq!((renewed.name(), renewed.role(), renewed.mechanism()), ("otto", Role::Operator, "test"));
+    assert!(users.renew(&vera, now).is_none(), "removed");
+    // The same secrets in another role, then other secrets.
+    let text = fs::read_to_string(file.path()).unwrap();
+    fs::write(file.path(), text.replace("operator", "viewer")).unwrap();
+    let demoted = users.renew(&renewed, now).unwrap();
+    assert_eq!(demoted.role(), Role::Viewer);
+    file.remove("otto").unwrap();
+    file.add("otto", Role::Viewer, b"other", [2; SALT_OCTETS], CHEAP).unwrap();
+    assert!(users.renew(&demoted, now).is_none(), "the password was changed");
+}

@@ -29,8 +29,8 @@ fn guid(number: u128) -> String {
     Uuid::from_u128(number).hyphenated().to_string().to_uppercase()
 }
 
-fn patterns(texts: &[&str]) -> Option<Patterns> {
-    Some(Patterns::new(texts.iter().copied()))
+fn patterns(texts: &[&str]) -> Patterns {
+    Patterns::new(texts.iter().copied())
 }
 
 fn operator(rule: Rule) -> Permissions {
@@ -38,7 +38,7 @@ fn operator(rule: Rule) -> Permissions {
 }
 
 fn only_web() -> Permissions {
-    operator(Rule { vms: patterns(&["WEB*"]), ..Rule::default() })
+    operator(Rule { vms: Some(patterns(&["WEB*"])), ..Rule::default() })
 }
 
 struct World {
@@ -57,7 +57,8 @@ impl World {
         let ids = || Uuid::from_u128(0xA001);
         let (view, permissions, request) = (&self.view, &self.permissions, request.as_bytes());
         let pace = Pace::Until(&|_| false);
-        self.endpoint.handle(&Call { now: NOW, ids: &ids, principal, permissions, view, request, charset: None, pace })
+        let (ids, charset, targets) = (&ids, None, false);
+        self.endpoint.handle(&Call { now: NOW, ids, principal, permissions, view, targets, request, charset, pace })
     }
 
     /// An answer that tells nothing of `db01`.
@@ -91,8 +92,8 @@ impl World {
 }
 
 fn request(action: &str, uri: &str, selectors: &[(&str, &str)], body: &str) -> String {
-    let selectors: String =
-        selectors.iter().map(|(name, value)| format!(r#"<w:Selector Name="{name}">{value}</w:Selector>"#)).collect();
+    let selector = |(name, value): &(&str, &str)| format!(r#"<w:Selector Name="{name}">{value}</w:Selector>"#);
+    let selectors = selectors.iter().map(selector).collect::<Vec<_>>().concat();
     format!(
         r#"<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"
         xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing"
@@ -181,15 +182,9 @@ fn an_instance_that_is_kept_and_one_that_is_not_there_are_refused_alike() {
         |id: &str| get("Msvm_ReplicationRelationship", &[("InstanceID", &format!("Microsoft:{id}\\HVR\\0"))]);
     let settings = |id: &str| get("Msvm_ReplicationSettingData", &[("InstanceID", &format!("Microsoft:{id}\\HVR"))]);
     let base = |name: &str| get("CIM_System", &[("Name", name)]);
-    let cases: [(&dyn Fn(&str) -> String, u128, u128); 6] = [
-        (&system, 0xA2, 0xA1),
-        (&job, 1, 2),
-        (&point, 0xB3, 0xB1),
-        (&relation, 0xA2, 0xA1),
-        (&settings, 0xA2, 0xA1),
-        (&base, 0xA2, 0xA1),
-    ];
-    for (ask, kept, left) in cases {
+    let asks: [&dyn Fn(&str) -> String; 6] = [&system, &job, &point, &relation, &settings, &base];
+    let (vms, jobs, points) = ((0xA2, 0xA1), (1, 2), (0xB3, 0xB1));
+    for (ask, (kept, left)) in asks.into_iter().zip([vms, jobs, points, vms, vms, vms]) {
         world.allowed(&ask(&guid(left)));
         let (kept_text, kept_missing) = world.refused(&ask(&guid(kept)));
         let (absent_text, absent_missing) = world.refused(&ask(&guid(0xFFFF)));
@@ -249,7 +244,7 @@ fn a_machine_goes_by_its_present_name_and_its_jobs_with_it() {
 
 #[test]
 fn classes_are_reached_by_their_own_names_and_by_those_above() {
-    let world = World::new(operator(Rule { classes: patterns(&["Msvm_ConcreteJob"]), ..Rule::default() }));
+    let world = World::new(operator(Rule { classes: Some(patterns(&["Msvm_ConcreteJob"])), ..Rule::default() }));
     for class in ["Msvm_ConcreteJob", "CIM_ConcreteJob", "CIM_Job", "CIM_ManagedElement"] {
         let (text, answer) = world.step_text(&enumerate(&format!("{WMI}{class}"), ""));
         assert!(!answer.is_fault && text.contains(&guid(1)) && !text.contains("web01</p:ElementName>"), "{text}");
@@ -265,19 +260,19 @@ fn classes_are_reached_by_their_own_names_and_by_those_above() {
     let (_, missing) = world.refused(&failback("web01"));
     assert_eq!(missing, "classes of access rule 1");
     // By the name of a class above, an instance of a class that is kept is not there.
-    let world = World::new(operator(Rule { classes: patterns(&["Msvm_ReplicationService"]), ..Rule::default() }));
+    let world = World::new(operator(Rule { classes: Some(patterns(&["Msvm_ReplicationService"])), ..Rule::default() }));
     let (text, _) = world.step_text(&get("CIM_EnabledLogicalElement", &[]));
     assert!(text.contains("replicasvc"), "{text}");
 }
 
 #[test]
 fn methods_and_namespaces_are_kept() {
-    let world = World::new(operator(Rule { methods: patterns(&["Get*"]), ..Rule::default() }));
+    let world = World::new(operator(Rule { methods: Some(patterns(&["Get*"])), ..Rule::default() }));
     let (text, missing) = world.refused(&failback("web01"));
     assert!(text.contains("InitiateFailback"), "{text}");
     assert_eq!(missing, "methods of access rule 1");
     world.step_text(&invoke("Msvm_ConcreteJob", &[("InstanceID", &guid(2))], "GetError", ""));
-    let world = World::new(operator(Rule { namespaces: patterns(&["root/cimv2"]), ..Rule::default() }));
+    let world = World::new(operator(Rule { namespaces: Some(patterns(&["root/cimv2"])), ..Rule::default() }));
     for request in [
         get("Msvm_ComputerSystem", &[("Name", "HOST")]),
         enumerate(&format!("{WMI}Msvm_ComputerSystem"), ""),
@@ -300,8 +295,11 @@ fn an_enumeration_that_was_opened_before_is_held_to_the_limits_of_its_pulls() {
     let mut world = World::new(Permissions::unlimited());
     let open = request(&format!("{ENUMERATION}Enumerate"), &format!("{WMI}CIM_ManagedElement"), &[], "<n:Enumerate/>");
     assert!(!world.step_text(&open).1.is_fault);
-    world.permissions =
-        operator(Rule { vms: patterns(&["web*"]), classes: patterns(&["Msvm_ComputerSystem"]), ..Rule::default() });
+    world.permissions = operator(Rule {
+        vms: Some(patterns(&["web*"])),
+        classes: Some(patterns(&["Msvm_ComputerSystem"])),
+        ..Rule::default()
+    });
     let pull = request(
         &format!("{ENUMERATION}Pull"),
         &format!("{WMI}*"),
@@ -327,8 +325,8 @@ fn what_is_passed_over_does_not_hold_others_up() {
     let ids = || Uuid::from_u128(0xA001);
     let request = enumerate(&format!("{WMI}Msvm_ComputerSystem"), "");
     let (view, permissions, request) = (&world.view, &world.permissions, request.as_bytes());
-    let pace = Pace::Brief;
-    let call = Call { now: NOW, ids: &ids, principal, permissions, view, request, charset: None, pace };
+    let (ids, pace, charset, targets) = (&ids, Pace::Brief, None, false);
+    let call = Call { now: NOW, ids, principal, permissions, view, targets, request, charset, pace };
     assert!(matches!(world.endpoint.handle(&call), Step::Elsewhere));
 }
 

@@ -76,6 +76,7 @@ fn rerun(text: &str, file: &Path) -> String {
             view: &view,
             request: request.as_bytes(),
             charset: None,
+            targets: false,
             pace: Pace::Brief,
         };
         let mut note = String::new();

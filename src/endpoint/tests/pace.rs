@@ -56,7 +56,8 @@ fn step(endpoint: &Endpoint, view: &Arc<View>, request: &str, pace: Pace<'_>) ->
     let ids = || Uuid::from_u128(0xA001);
     let request = request.as_bytes();
     let (principal, permissions) = (&principal, &Permissions::unlimited());
-    endpoint.handle(&Call { now: NOW, ids: &ids, principal, permissions, view, request, charset: None, pace })
+    let (ids, charset, targets) = (&ids, None, false);
+    endpoint.handle(&Call { now: NOW, ids, principal, permissions, view, targets, request, charset, pace })
 }
 
 fn respond(step: Step) -> (String, Answer) {
