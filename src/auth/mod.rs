@@ -14,6 +14,7 @@ pub mod credssp;
 pub mod kerberos;
 mod local;
 pub mod mechanism;
+pub mod negotiate;
 pub mod ntlm;
 #[cfg(feature = "pam")]
 pub mod pam;
