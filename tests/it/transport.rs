@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use failbackd::auth::negotiate::{self, NegotiateSettings};
+use failbackd::auth::negotiate::{self, NegotiateSettings, Negotiator};
 use failbackd::auth::ntlm::ServerNames;
 use failbackd::auth::password::{Cost, NtHash, SALT_OCTETS, StoredPassword};
 use failbackd::auth::{
@@ -121,15 +121,17 @@ impl Server {
         let throttle = Arc::new(Throttle::new(setup.throttle));
         let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
         if let Some(NegotiateSetup { channel_binding, require_mic, advertise_ntlm }) = setup.negotiate {
-            let settings = NegotiateSettings {
+            let negotiator = Arc::new(Negotiator {
+                users: Arc::clone(&users),
+                throttle: Arc::clone(&throttle),
+                kerberos: None,
                 names: ServerNames::of_host("home.example"),
                 require_mic,
-                advertise_ntlm,
-                channel_binding,
-                allow_unencrypted: setup.allow_unencrypted,
                 clock: Arc::new(|| Duration::from_hours(480_000)),
-            };
-            offered.extend(negotiate::mechanisms(Arc::clone(&users), Arc::clone(&throttle), None, &settings));
+            });
+            let settings =
+                NegotiateSettings { advertise_ntlm, channel_binding, allow_unencrypted: setup.allow_unencrypted };
+            offered.extend(negotiate::mechanisms(&negotiator, settings));
         }
         offered.push(Arc::new(Basic::new(Arc::clone(&users), throttle, setup.basic, &[7; 32])));
         let mechanisms = Mechanisms::new(offered, users, setup.allow_unencrypted, 16);
