@@ -242,7 +242,7 @@ messages! {
         "The system did not let the server turn its core dumps off; one would hold hashes and keys",
         ["Set LimitCORE=0 where the server is started.", "Keep core dumps where nobody else can read them."];
     AUDIT_LOST = "FBD4020", "Could not write the audit log", cause::STORAGE_CAPACITY,
-        "The audit log cannot be written or opened; what it lacks is counted, and told in it when it can be written again",
+        "The audit log cannot be written or opened; lost lines are counted, and told in it when it can be written again",
         [
             "Free space on the volume of the audit log, or correct audit.file or its permissions.",
             "Send SIGHUP to have the file opened again.",
