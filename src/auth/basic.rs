@@ -17,9 +17,12 @@ use zeroize::Zeroizing;
 
 use super::cache::{Cache, Key};
 use super::mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
+#[cfg(feature = "pam")]
+use super::pam::PamService;
+use super::password::{NtHash, StoredPassword};
 use super::principal::Principal;
 use super::throttle::{Throttle, Turn};
-use super::users::Users;
+use super::users::{Known, Snapshot, Users, bare_name};
 
 /// Base64 as clients send it: some leave the padding out.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -62,11 +65,7 @@ pub fn parse_authorization(value: &[u8]) -> Option<Credentials> {
     let (name, password) = octets.split_at(colon);
     let password = password.strip_prefix(b":")?;
     let latin1 = std::str::from_utf8(&octets).is_err();
-    let name = text(name, latin1);
-    let user = match (name.rsplit_once('\\'), name.split_once('@')) {
-        (Some((_, user)), _) | (None, Some((user, _))) => user.to_owned(),
-        (None, None) => name,
-    };
+    let user = bare_name(&text(name, latin1)).to_owned();
     let password = if latin1 { text(password, true).into_bytes() } else { password.to_vec() };
     Some(Credentials { user, password: Zeroizing::new(password) })
 }
@@ -83,6 +82,49 @@ enum Found {
     Busy,
 }
 
+/// What a password is compared with.
+struct Secret {
+    /// The user's, or nobody's.
+    password: Arc<StoredPassword>,
+    /// Whether it is the user's.
+    owned: bool,
+    /// The NT hash of a user who has nothing else.
+    nt_hash: Option<NtHash>,
+    /// The system's word, for a user who has no secret here, and for nobody.
+    #[cfg(feature = "pam")]
+    pam: Option<(PamService, String)>,
+}
+
+impl Secret {
+    fn of(known: Option<&Known>, snapshot: &Snapshot) -> Self {
+        let password = known.and_then(|known| known.password.as_ref());
+        let nt_hash = known.filter(|_| password.is_none()).and_then(|known| known.nt_hash.clone());
+        Self {
+            password: Arc::clone(password.unwrap_or(&snapshot.decoy)),
+            owned: password.is_some(),
+            nt_hash,
+            #[cfg(feature = "pam")]
+            pam: None,
+        }
+    }
+
+    /// With the system's word, where the users file has none of its own.
+    #[cfg(feature = "pam")]
+    fn with_pam(self, service: Option<&PamService>, user: &str) -> Self {
+        let here = self.owned || self.nt_hash.is_some();
+        Self { pam: service.filter(|_| !here).map(|service| (service.clone(), user.to_owned())), ..self }
+    }
+
+    /// Whether `password` is the user's. Always costs an argon2: an answer that came sooner would tell who has none.
+    fn verify(&self, password: &[u8]) -> bool {
+        let matches = self.password.verify(password) & self.owned;
+        let matches = matches | self.nt_hash.as_ref().is_some_and(|hash| hash.verify(password));
+        #[cfg(feature = "pam")]
+        let matches = matches | self.pam.as_ref().is_some_and(|(service, user)| service.verify(user, password));
+        matches
+    }
+}
+
 /// A verification that is under way, shared by all requests with the same header; `None` until it is done.
 type UnderWay = watch::Receiver<Option<Found>>;
 
@@ -96,6 +138,8 @@ pub struct Basic {
     /// Running ones.
     running: Arc<Semaphore>,
     throttle: Arc<Throttle>,
+    #[cfg(feature = "pam")]
+    pam: Option<PamService>,
 }
 
 impl Basic {
@@ -109,7 +153,16 @@ impl Basic {
             queue: Arc::new(Semaphore::new(running.saturating_add(settings.queue_max).min(Semaphore::MAX_PERMITS))),
             running: Arc::new(Semaphore::new(running)),
             throttle,
+            #[cfg(feature = "pam")]
+            pam: None,
         }
+    }
+
+    /// Let the system check the passwords of users who have none in the users file.
+    #[cfg(feature = "pam")]
+    #[must_use]
+    pub fn with_pam(self, service: PamService) -> Self {
+        Self { pam: Some(service), ..self }
     }
 
     /// Judge one header value.
@@ -171,7 +224,9 @@ impl Basic {
         under_way.insert((key, generation), receiver.clone());
         drop(under_way);
         let known = snapshot.find(&credentials.user);
-        let stored = Arc::clone(known.map_or(&snapshot.decoy, |known| &known.password));
+        let secret = Secret::of(known, &snapshot);
+        #[cfg(feature = "pam")]
+        let secret = secret.with_pam(self.pam.as_ref(), known.map_or(&credentials.user, |known| &known.entry.name));
         let user = known.map(|known| known.entry.clone());
         let entry = Entry { basic: Arc::clone(self), key: (key, generation) };
         // A task of its own: the client that asked first may hang up while others wait for the same answer.
@@ -180,7 +235,7 @@ impl Basic {
             let running = Arc::clone(&entry.basic.running).acquire_owned().await;
             let matches = tokio::task::spawn_blocking(move || {
                 let _running = running;
-                stored.verify(&credentials.password)
+                secret.verify(&credentials.password)
             });
             let found = match (matches.await, user) {
                 (Ok(true), Some(user)) => {

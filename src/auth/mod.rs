@@ -10,9 +10,12 @@
 pub mod basic;
 mod cache;
 pub mod certificate;
+pub mod kerberos;
 mod local;
 pub mod mechanism;
 pub mod ntlm;
+#[cfg(feature = "pam")]
+pub mod pam;
 pub mod password;
 pub mod principal;
 pub mod protection;
@@ -24,10 +27,11 @@ pub mod users;
 
 pub use basic::{Basic, BasicSettings};
 pub use certificate::{Certificate, CertificateRule, CertificateRules, RuleError};
+pub use kerberos::{Kerberos, KerberosError, KerberosSettings};
 pub use local::{LocalRefusal, local_administrator};
 pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
 pub use principal::{Principal, Role, RoleError};
 pub use protection::{ChannelBinding, Protection, SealError, Sealing, SecurityContext};
 pub use session::{Mechanisms, Session, Settled, Verdict};
 pub use throttle::{Throttle, ThrottleSettings};
-pub use users::{UserEntry, UserFile, Users, UsersError};
+pub use users::{Secrets, UserEntry, UserFile, Users, UsersError};

@@ -502,7 +502,7 @@ mod tests {
 
     #[test]
     fn the_header_must_name_protocol_and_boundary() {
-        let parse = |value: &str| Declared::parse(value).map(|it| it.err());
+        let parse = |value: &str| Declared::parse(value).map(Result::err);
         assert_eq!(parse("application/soap+xml"), None);
         assert_eq!(parse("multipart/encrypted"), Some(Some(FrameError::Protocol)));
         let protocol = "protocol=\"application/HTTP-spnego-session-encrypted\"";

@@ -154,8 +154,8 @@ mod tests {
     const SETTINGS: ThrottleSettings =
         ThrottleSettings { delay: Duration::from_millis(250), delay_max: Duration::from_secs(4) };
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     fn wait(turn: &Turn) -> Option<u128> {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn fail(throttle: &Arc<Throttle>, from: u8, user: &str, now: Instant) -> Option<u128> {
-        let turn = throttle.turn(address(from), user, now);
+        let turn = throttle.turn(Some(address(from)), user, now);
         let waits = wait(&turn);
         if let Turn::Now(attempt) | Turn::After(_, attempt) = turn {
             attempt.failed(now);
@@ -186,18 +186,18 @@ mod tests {
         let [near, far] = ["2001:db8::1:2", "2001:db8::ffff:1"].map(|address| network(address.parse().unwrap()));
         assert_eq!((near, near.to_string().as_str()), (far, "2001:db8::"));
         assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()).to_string(), "192.0.2.1");
-        let Turn::After(_, attempt) = throttle.turn(address(1), "otto", now) else { panic!("no wait") };
+        let Turn::After(_, attempt) = throttle.turn(Some(address(1)), "otto", now) else { panic!("no wait") };
         attempt.succeeded();
-        assert_eq!(wait(&throttle.turn(address(1), "otto", now)), Some(0));
-        assert_eq!(wait(&throttle.turn(address(2), "otto", now)), Some(250));
-        assert_eq!(wait(&throttle.turn(address(2), "otto", now + MEMORY)), Some(0), "forgotten");
+        assert_eq!(wait(&throttle.turn(Some(address(1)), "otto", now)), Some(0));
+        assert_eq!(wait(&throttle.turn(Some(address(2)), "otto", now)), Some(250));
+        assert_eq!(wait(&throttle.turn(Some(address(2)), "otto", now + MEMORY)), Some(0), "forgotten");
     }
 
     #[test]
     fn a_login_that_is_given_up_is_no_failure() {
         let (throttle, now) = (Arc::new(Throttle::new(SETTINGS)), Instant::now());
-        drop(throttle.turn(address(1), "otto", now));
-        assert_eq!(wait(&throttle.turn(address(1), "otto", now)), Some(0));
+        drop(throttle.turn(Some(address(1)), "otto", now));
+        assert_eq!(wait(&throttle.turn(Some(address(1)), "otto", now)), Some(0));
         assert!(throttle.pairs.lock().unwrap().is_empty());
     }
 
@@ -205,11 +205,11 @@ mod tests {
     fn only_a_few_of_a_pair_wait_at_the_same_time() {
         let (throttle, now) = (Arc::new(Throttle::new(SETTINGS)), Instant::now());
         fail(&throttle, 1, "otto", now);
-        let mut turns: Vec<_> = (0..WAITING_MAX).map(|_| throttle.turn(address(1), "otto", now)).collect();
+        let mut turns: Vec<_> = (0..WAITING_MAX).map(|_| throttle.turn(Some(address(1)), "otto", now)).collect();
         assert!(turns.iter().all(|turn| wait(turn) == Some(250)));
-        assert!(matches!(throttle.turn(address(1), "otto", now), Turn::Never));
+        assert!(matches!(throttle.turn(Some(address(1)), "otto", now), Turn::Never));
         turns.pop();
-        assert!(matches!(throttle.turn(address(1), "otto", now), Turn::After(..)));
+        assert!(matches!(throttle.turn(Some(address(1)), "otto", now), Turn::After(..)));
     }
 
     #[test]

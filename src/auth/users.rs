@@ -1,10 +1,13 @@
 //! The users file, and the live view of it that logins are checked against.
 //!
-//! One JSON object a line, `{"name":"otto","role":"operator","password":"$argon2id$.."}`, in a file of the data
-//! directory that only its owner may read. It is replaced as a whole (a new file, synced, renamed over the old one), so
-//! a reader sees the old users or the new ones and a crash leaves one of the two.
+//! One JSON object a line, `{"name":"otto","role":"operator","password":"$argon2id$..","nt_hash":".."}`, in a file of
+//! the data directory that only its owner may read. Both secrets are optional: without the NT hash a user cannot log in
+//! by NTLM, and without either only by what needs no secret here (Kerberos, a certificate). The file is replaced as a
+//! whole (a new file, synced, renamed over the old one), so a reader sees the old users or the new ones and a crash
+//! leaves one of the two.
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -15,9 +18,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use super::local;
-use super::password::{Cost, PasswordError, SALT_OCTETS, StoredPassword};
+use super::password::{Cost, NtHash, PasswordError, SALT_OCTETS, StoredPassword};
 use super::principal::{Principal, Role};
 
 /// The file's name in the data directory.
@@ -75,13 +79,26 @@ pub enum UsersError {
     Password(#[from] PasswordError),
 }
 
-/// A user without the password.
+/// A user without the secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserEntry {
     /// The name as it was given when the user was added; compared without case.
     pub name: String,
     /// What the user may do.
     pub role: Role,
+    /// Whether a password's hash is stored, which Basic needs.
+    pub has_password: bool,
+    /// Whether the NT hash is stored, which NTLM needs and Basic can use.
+    pub has_nt_hash: bool,
+}
+
+/// What a new user's logins are checked against.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// For Basic.
+    pub password: Option<StoredPassword>,
+    /// For NTLM, and for Basic where there is no password's hash.
+    pub nt_hash: Option<NtHash>,
 }
 
 /// One line of the file.
@@ -91,7 +108,27 @@ struct Line {
     name: String,
     role: Role,
     /// PHC string.
-    password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<Zeroizing<String>>,
+    /// 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nt_hash: Option<Zeroizing<String>>,
+}
+
+impl Line {
+    fn entry(&self) -> UserEntry {
+        let (has_password, has_nt_hash) = (self.password.is_some(), self.nt_hash.is_some());
+        UserEntry { name: self.name.clone(), role: self.role, has_password, has_nt_hash }
+    }
+
+    /// A hash of the secrets, to see that they changed; it never leaves the process.
+    fn secrets(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for secret in [&self.password, &self.nt_hash] {
+            secret.as_deref().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
 }
 
 /// The users file as the command line edits it.
@@ -113,7 +150,7 @@ impl UserFile {
 
     /// The users in the file's order; none when there is no file.
     pub fn list(&self) -> Result<Vec<UserEntry>, UsersError> {
-        Ok(self.read()?.into_iter().map(|line| UserEntry { name: line.name, role: line.role }).collect())
+        Ok(self.read()?.iter().map(Line::entry).collect())
     }
 
     /// Whether a user of this name could be added now; the error says why not.
@@ -122,7 +159,7 @@ impl UserFile {
         check_absent(&self.read()?, name)
     }
 
-    /// Add a user. `salt` must be random.
+    /// Add a user with a password and no NT hash. `salt` must be random.
     pub fn add(
         &self,
         name: &str,
@@ -132,11 +169,19 @@ impl UserFile {
         cost: Cost,
     ) -> Result<(), UsersError> {
         check_name(name)?;
-        let password = StoredPassword::create(password, salt, cost)?.to_phc();
+        let password = StoredPassword::create(password, salt, cost)?;
+        self.add_with(name, role, &Secrets { password: Some(password), nt_hash: None })
+    }
+
+    /// Add a user with these secrets, or with none.
+    pub fn add_with(&self, name: &str, role: Role, secrets: &Secrets) -> Result<(), UsersError> {
+        check_name(name)?;
+        let password = secrets.password.as_ref().map(|password| Zeroizing::new(password.to_phc()));
+        let nt_hash = secrets.nt_hash.as_ref().map(NtHash::to_hex);
         let _lock = self.lock()?;
         let mut lines = self.read()?;
         check_absent(&lines, name)?;
-        lines.push(Line { name: name.to_owned(), role, password });
+        lines.push(Line { name: name.to_owned(), role, password, nt_hash });
         self.replace(&lines)
     }
 
@@ -166,7 +211,9 @@ impl UserFile {
         if metadata.len() > FILE_OCTETS_MAX {
             return Err(self.io(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB")));
         }
-        let mut text = String::new();
+        // Of the right size at once: what a growing string leaves behind is not wiped.
+        let octets = usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1);
+        let mut text = Zeroizing::new(String::with_capacity(octets));
         file.read_to_string(&mut text).map_err(|source| self.io(source))?;
         let mut lines: Vec<Line> = Vec::new();
         for (index, source) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -274,12 +321,42 @@ fn same_name(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
+/// The user that a name means: what stands before `@` or after `\\`. This server has no domains, and clients fill in
+/// what they like.
+pub(super) fn bare_name(name: &str) -> &str {
+    match (name.rsplit_once('\\'), name.split_once('@')) {
+        (Some((_, user)), _) | (None, Some((user, _))) => user,
+        (None, None) => name,
+    }
+}
+
 /// A user as logins see it.
 #[derive(Debug)]
 pub(super) struct Known {
     folded: String,
     pub(super) entry: UserEntry,
-    pub(super) password: Arc<StoredPassword>,
+    pub(super) password: Option<Arc<StoredPassword>>,
+    pub(super) nt_hash: Option<NtHash>,
+    /// A hash of the secrets as the file has them, to see that they changed.
+    secrets: u64,
+    /// The generation of the users in which they came.
+    since: u64,
+}
+
+/// Whom an NTLM proof is checked against: a user, or nobody, who has a hash too.
+pub(super) struct NtlmCandidate {
+    /// The user's NT hash, or one that no password has.
+    pub(super) hash: NtHash,
+    /// The user, and the generation of the users; none for nobody.
+    user: Option<(UserEntry, u64)>,
+}
+
+impl NtlmCandidate {
+    /// The principal, now that the proof has been found right. Nobody has none.
+    pub(super) fn proved(self, mechanism: &'static str) -> Option<Arc<Principal>> {
+        let (entry, generation) = self.user?;
+        Some(Arc::new(Principal::new(entry.name, entry.role, mechanism, generation)))
+    }
 }
 
 /// The users at one moment.
@@ -289,6 +366,8 @@ pub(super) struct Snapshot {
     known: Vec<Known>,
     /// Verified in the place of an unknown user's password, so that both cost the same.
     pub(super) decoy: Arc<StoredPassword>,
+    /// The same for NTLM.
+    nt_decoy: NtHash,
     stamp: Option<Stamp>,
 }
 
@@ -330,7 +409,7 @@ impl Users {
         now: Instant,
     ) -> Result<Self, UsersError> {
         let stamp = file.stamp();
-        let snapshot = snapshot(file.read()?, 1, stamp, random, &file.path)?;
+        let snapshot = snapshot(file.read()?, 1, stamp, random, &file.path, &[])?;
         let due = AtomicU64::new(millis(recheck));
         let snapshot = ArcSwap::from_pointee(snapshot);
         Ok(Self { file, snapshot, recheck, started: now, due, decoy: random, reading: Mutex::new(()) })
@@ -356,6 +435,25 @@ impl Users {
         self.snapshot.load()
     }
 
+    /// Whom the NTLM proof of a client that calls itself `name` is to be checked against. It takes as long for a user as
+    /// for nobody, and for one without an NT hash.
+    pub(super) fn ntlm_candidate(&self, name: &str, now: Instant) -> NtlmCandidate {
+        let current = self.current(now);
+        let known = current.find(bare_name(name));
+        let hash = known.and_then(|known| known.nt_hash.as_ref());
+        // Whoever has no hash is nobody to NTLM: even a match with the decoy must let nobody in.
+        let user = known.filter(|_| hash.is_some()).map(|known| (known.entry.clone(), current.generation));
+        NtlmCandidate { hash: hash.unwrap_or(&current.nt_decoy).clone(), user }
+    }
+
+    /// The principal of a user who has just been proved by somebody else, such as a KDC. None when there is no such
+    /// user.
+    pub(super) fn proved(&self, name: &str, mechanism: &'static str, now: Instant) -> Option<Arc<Principal>> {
+        let current = self.current(now);
+        let entry = &current.find(name)?.entry;
+        Some(Arc::new(Principal::new(entry.name.clone(), entry.role, mechanism, current.generation)))
+    }
+
     /// The principal as the users are now: the same one while nothing changed, another when the role did, none when the
     /// user is gone. Whoever is no user of the file (generation 0) stays.
     pub(super) fn renew(&self, principal: &Arc<Principal>, now: Instant) -> Option<Arc<Principal>> {
@@ -363,7 +461,9 @@ impl Users {
         if principal.generation() == 0 || principal.generation() == current.generation {
             return Some(Arc::clone(principal));
         }
-        let user = &current.find(principal.name())?.entry;
+        // With other secrets it is another user, whatever its name: a password is changed to end what the old one began.
+        let known = current.find(principal.name()).filter(|known| known.since <= principal.generation())?;
+        let user = &known.entry;
         Some(Arc::new(Principal::new(user.name.clone(), user.role, principal.mechanism(), current.generation)))
     }
 
@@ -381,7 +481,10 @@ impl Users {
             return;
         }
         let generation = current.generation + 1;
-        let fresh = self.file.read().and_then(|it| snapshot(it, generation, stamp, self.decoy, self.file.path()));
+        let fresh = self
+            .file
+            .read()
+            .and_then(|lines| snapshot(lines, generation, stamp, self.decoy, self.file.path(), &current.known));
         let fresh = match fresh {
             Ok(fresh) => {
                 tracing::info!(message_id = "FBD4004", users = fresh.known.len(), "users file read again");
@@ -389,7 +492,8 @@ impl Users {
             }
             Err(error) => {
                 tracing::error!(message_id = "FBD4005", %error, "nobody can log in until the users file is put right");
-                Snapshot { generation, known: Vec::new(), decoy: Arc::clone(&current.decoy), stamp }
+                let (decoy, nt_decoy) = (Arc::clone(&current.decoy), current.nt_decoy.clone());
+                Snapshot { generation, known: Vec::new(), decoy, nt_decoy, stamp }
             }
         };
         self.snapshot.store(Arc::new(fresh));
@@ -402,20 +506,28 @@ fn snapshot(
     stamp: Option<Stamp>,
     random: [u8; SALT_OCTETS],
     path: &Path,
+    earlier: &[Known],
 ) -> Result<Snapshot, UsersError> {
-    let mut known = Vec::with_capacity(lines.len());
+    let mut known: Vec<Known> = Vec::with_capacity(lines.len());
     for (index, line) in lines.into_iter().enumerate() {
-        let password = StoredPassword::parse(&line.password).map_err(|error| UsersError::Damaged {
+        let damaged = |error: PasswordError| UsersError::Damaged {
             path: path.to_owned(),
             line: index + 1,
             problem: error.to_string(),
-        })?;
-        let entry = UserEntry { name: line.name, role: line.role };
-        known.push(Known { folded: entry.name.to_lowercase(), entry, password: Arc::new(password) });
+        };
+        let password = line.password.as_deref().map(|phc| StoredPassword::parse(phc)).transpose().map_err(damaged)?;
+        let nt_hash = line.nt_hash.as_deref().map(|text| NtHash::parse(text)).transpose().map_err(damaged)?;
+        let folded = line.name.to_lowercase();
+        let secrets = line.secrets();
+        let since = earlier
+            .iter()
+            .find(|earlier| earlier.folded == folded && earlier.secrets == secrets)
+            .map_or(generation, |earlier| earlier.since);
+        known.push(Known { folded, entry: line.entry(), password: password.map(Arc::new), nt_hash, secrets, since });
     }
-    let cost = known.first().map_or_else(Cost::default, |user| user.password.cost());
+    let cost = known.iter().find_map(|user| user.password.as_ref()).map_or_else(Cost::default, |it| it.cost());
     let decoy = Arc::new(StoredPassword::decoy(random, cost));
-    Ok(Snapshot { generation, known, decoy, stamp })
+    Ok(Snapshot { generation, known, decoy, nt_decoy: NtHash::decoy(random), stamp })
 }
 
 fn millis(duration: Duration) -> u64 {

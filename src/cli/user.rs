@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
-use crate::auth::password::{Cost, SALT_OCTETS};
-use crate::auth::{Role, UserFile, UsersError};
+use crate::auth::password::{Cost, NtHash, SALT_OCTETS, StoredPassword};
+use crate::auth::{Role, Secrets, UserFile, UsersError};
 use crate::config::{ConfigError, PlaceFlags, load};
 
 /// Longest password, so that a wrong file on standard input is not taken for one.
 const PASSWORD_OCTETS_MAX: usize = 1024;
+
+/// What whoever stores an NT hash has to know.
+const NTLM_WARNING: &str = "The users file now holds this user's NT hash. It is a login secret by itself: whoever reads \
+it can log in by NTLM without the password. Where you can, prefer Kerberos or a client certificate.\n";
 
 /// The `user` subcommand.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -41,8 +45,15 @@ pub enum UserCommand {
         /// Read the password from standard input; a newline at its end is dropped
         #[arg(long)]
         password_stdin: bool,
+        /// Let the user log in by NTLM too, as WinRM clients do: stores the password's NT hash, which is itself enough
+        /// to log in
+        #[arg(long)]
+        ntlm: bool,
+        /// Store no password: the user logs in by Kerberos or a certificate only
+        #[arg(long, conflicts_with_all = ["ntlm", "password_stdin"])]
+        no_password: bool,
     },
-    /// List users and their roles
+    /// List users, their roles and what their logins are checked against
     List,
     /// Remove a user; a running server notices within half a second
     Remove {
@@ -85,22 +96,31 @@ pub fn user(
     let config = load(&args.place.clone().into(), environment)?.config;
     let file = UserFile::in_directory(&config.data_dir);
     match &args.command {
-        UserCommand::Add { name, role, password_stdin } => {
+        UserCommand::Add { name, role, password_stdin, ntlm, no_password } => {
             // Nobody should think of a password for a user who cannot be.
             file.check_new(name)?;
             make_directory(&config.data_dir)?;
-            let password = if *password_stdin { read_password(input)? } else { ask_password(name)? };
-            let mut salt = [0; SALT_OCTETS];
-            getrandom::fill(&mut salt).map_err(UserCommandError::Random)?;
-            file.add(name, *role, &password, salt, Cost::default())?;
-            Ok(format!("user {name} added as {role}\n"))
+            let secrets = if *no_password {
+                Secrets::default()
+            } else {
+                make_secrets(&*if *password_stdin { read_password(input)? } else { ask_password(name)? }, *ntlm)?
+            };
+            file.add_with(name, *role, &secrets)?;
+            let warning = if *ntlm { NTLM_WARNING } else { "" };
+            Ok(format!("user {name} added as {role}\n{warning}"))
         }
         UserCommand::List => {
             let users = file.list()?;
             let width = users.iter().map(|user| user.name.chars().count()).max().unwrap_or(0);
             let mut text = String::new();
             for user in users {
-                let _ = writeln!(text, "{:width$}  {}", user.name, user.role);
+                let logins = match (user.has_password, user.has_nt_hash) {
+                    (true, true) => "password, NT hash",
+                    (true, false) => "password",
+                    (false, true) => "NT hash",
+                    (false, false) => "no password",
+                };
+                let _ = writeln!(text, "{:width$}  {:13}  {logins}", user.name, user.role.as_str());
             }
             Ok(text)
         }
@@ -109,6 +129,15 @@ pub fn user(
             Ok(format!("user {name} removed\n"))
         }
     }
+}
+
+/// What is stored of a password that [`check_password`] has let through.
+fn make_secrets(password: &[u8], ntlm: bool) -> Result<Secrets, UserCommandError> {
+    let mut salt = [0; SALT_OCTETS];
+    getrandom::fill(&mut salt).map_err(UserCommandError::Random)?;
+    let stored = StoredPassword::create(password, salt, Cost::default()).map_err(UsersError::from)?;
+    let text = std::str::from_utf8(password).ok().filter(|_| ntlm);
+    Ok(Secrets { password: Some(stored), nt_hash: text.map(NtHash::of) })
 }
 
 /// A data directory is for its owner alone.
@@ -170,7 +199,7 @@ mod tests {
     }
 
     fn add(name: &str, role: Role) -> UserCommand {
-        UserCommand::Add { name: name.to_owned(), role, password_stdin: true }
+        UserCommand::Add { name: name.to_owned(), role, password_stdin: true, ntlm: false, no_password: false }
     }
 
     #[test]
@@ -180,17 +209,42 @@ mod tests {
         assert_eq!(run(&data_dir, add("otto", Role::Operator), "secret\r\n").unwrap(), "user otto added as operator\n");
         run(&data_dir, add("al", Role::Viewer), "secret").unwrap();
         assert!(matches!(run(&data_dir, add("AL", Role::Viewer), "x"), Err(UserCommandError::Users(_))));
-        assert_eq!(run(&data_dir, UserCommand::List, "").unwrap(), "otto  operator\nal    viewer\n");
+        assert_eq!(
+            run(&data_dir, UserCommand::List, "").unwrap(),
+            "otto  operator       password\nal    viewer         password\n"
+        );
         // Told before a password is asked for: there is no terminal here, and none on standard input.
         for (name, told) in [("otto", "exists already"), ("o:o", "cannot be a user name"), ("local", "socket")] {
             for password_stdin in [true, false] {
-                let add = UserCommand::Add { name: name.to_owned(), role: Role::Viewer, password_stdin };
+                let name = name.to_owned();
+                let add =
+                    UserCommand::Add { name, role: Role::Viewer, password_stdin, ntlm: false, no_password: false };
                 let refusal = run(&data_dir, add, "").unwrap_err().to_string();
                 assert!(refusal.contains(told), "{refusal}");
             }
         }
         run(&data_dir, UserCommand::Remove { name: "Otto".to_owned() }, "").unwrap();
-        assert_eq!(run(&data_dir, UserCommand::List, "").unwrap(), "al  viewer\n");
+        assert_eq!(run(&data_dir, UserCommand::List, "").unwrap(), "al  viewer         password\n");
+    }
+
+    #[test]
+    fn an_nt_hash_is_stored_on_request_and_with_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let add = |name: &str, ntlm: bool, no_password: bool| UserCommand::Add {
+            name: name.to_owned(),
+            role: Role::Viewer,
+            password_stdin: !no_password,
+            ntlm,
+            no_password,
+        };
+        let told = run(directory.path(), add("otto", true, false), "Password\n").unwrap();
+        assert!(told.contains("login secret by itself"), "{told}");
+        assert_eq!(run(directory.path(), add("kim", false, true), "").unwrap(), "user kim added as viewer\n");
+        let list = run(directory.path(), UserCommand::List, "").unwrap();
+        assert_eq!(list, "otto  viewer         password, NT hash\nkim   viewer         no password\n");
+        let text = std::fs::read_to_string(directory.path().join("users")).unwrap();
+        assert!(text.contains("\"nt_hash\":\"a4f49c406510bdcab6824ee7c30fd852\""), "{text}");
+        assert!(!text.contains("Password"), "{text}");
     }
 
     #[test]

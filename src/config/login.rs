@@ -9,6 +9,7 @@ use crate::auth::ChannelBinding;
 /// The mechanisms that are offered, and what they must show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file that is on or off by itself")]
 pub struct LoginConfig {
     /// Negotiate: Kerberos where a keytab is given, and NTLM for users whose NT hash is stored (`user add --ntlm`).
     pub negotiate: bool,
@@ -19,6 +20,9 @@ pub struct LoginConfig {
     pub require_mic: bool,
     /// Basic; over TLS only, unless `allow_unencrypted` is set.
     pub basic: bool,
+    /// The PAM service that checks the passwords of Basic for users who have none in the users file; empty means none.
+    /// Needs a server that was built with the feature `pam`.
+    pub pam_service: String,
     /// CredSSP: the client hands its password over, which this server checks and forgets.
     pub credssp: bool,
     /// What a login over TLS must show of its channel: `none`, `relaxed`, `sealed` or `strict`.
@@ -32,9 +36,20 @@ impl Default for LoginConfig {
             advertise_ntlm: false,
             require_mic: false,
             basic: true,
+            pam_service: String::new(),
             credssp: false,
             channel_binding: ChannelBinding::default(),
         }
+    }
+}
+
+impl LoginConfig {
+    /// What is wrong with the values taken together: key and problem.
+    pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
+        if self.pam_service.is_empty() || cfg!(feature = "pam") {
+            return Vec::new();
+        }
+        vec![("login.pam_service", "this server was built without PAM (cargo feature pam)".to_owned())]
     }
 }
 

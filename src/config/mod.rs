@@ -139,6 +139,7 @@ impl Config {
             problems.push(("tls", "certificate and key are given together or not at all".to_owned()));
         }
         problems.extend(self.client_certificates.problems());
+        problems.extend(self.login.problems());
         if let Err(problem) = self.log.check_level() {
             problems.push(("log.level", problem));
         }

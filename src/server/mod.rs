@@ -4,13 +4,15 @@ mod audit;
 mod handler;
 mod ids;
 mod inventory;
+mod logins;
 mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::auth::{Basic, Mechanism, Mechanisms, Throttle, UserFile, Users, UsersError};
+use crate::auth::certificate::{CertificateRules, RuleError};
+use crate::auth::{Users, UsersError};
 use crate::cim::Schema;
 use crate::config::Config;
 use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
@@ -38,6 +40,9 @@ pub enum StartError {
     /// The users file cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// A rule for client certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] RuleError),
     /// A listener cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -90,8 +95,9 @@ impl Server {
         listeners.extend(sealed);
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
         let lines = listeners.iter().map(ToString::to_string).collect();
-        let users = Arc::new(users(config)?);
-        let mechanisms = mechanisms(config, &users);
+        let users = Arc::new(logins::users(config)?);
+        let certificates = CertificateRules::parse(&config.client_certificates.rules)?;
+        let mechanisms = logins::mechanisms(config, &users, certificates);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
         Ok(Self { world, running, http, https, tls, users, audit, lines, patience })
@@ -180,10 +186,7 @@ fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch
             idle_ms: limits.context_timeout_ms,
         },
         version: format!("OS: 0.0.0 SP: 0.0 Stack: 3.0 failbackd {}", env!("CARGO_PKG_VERSION")),
-        profiles: vec![
-            "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/http/basic",
-            "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/basic",
-        ],
+        profiles: logins::profiles(config),
         machine: host_name.into(),
     };
     Ok(Endpoint::new(schema, Registry::new(schema)?, settings))
@@ -207,26 +210,6 @@ fn transport_limits(config: &Config) -> TransportLimits {
 
 /// The most items of one page (Windows' MaxBatchItems).
 const ITEMS_MAX: u32 = 32_000;
-
-fn users(config: &Config) -> Result<Users, UsersError> {
-    let mut random = [0; 16];
-    ids::fill(&mut random);
-    let recheck = Duration::from_millis(config.limits.users_recheck_ms);
-    Users::open(UserFile::in_directory(&config.data_dir), recheck, random, Instant::now())
-}
-
-fn mechanisms(config: &Config, users: &Arc<Users>) -> Mechanisms {
-    let mut secret = [0; 32];
-    ids::fill(&mut secret);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let throttle = Arc::new(Throttle::new(config.limits.throttle()));
-    let basic = Basic::new(Arc::clone(users), throttle, config.limits.basic(cores), &secret);
-    let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
-    if config.login.basic {
-        offered.push(Arc::new(basic));
-    }
-    Mechanisms::new(offered, Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max)
-}
 
 fn tls(config: &Config, host_name: &str) -> Result<Tls, TlsError> {
     let tls = match config.certificate() {

@@ -43,7 +43,7 @@ impl Default for TransportLimits {
             drain_octets_max: 16 * 1024 * 1024,
             drain_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(15),
-            login_timeout: Duration::from_secs(60),
+            login_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(15),

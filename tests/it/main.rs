@@ -19,6 +19,7 @@ mod bad_input;
 mod certificates;
 mod crash;
 mod jobs;
+mod kerberos;
 mod many_connections;
 mod mof_agreement;
 mod operator;

@@ -124,3 +124,73 @@ fn a_change_is_noticed_and_a_damaged_file_lets_nobody_in() {
     assert!(users.current(now).find("otto").is_some());
     assert!(users.current(now).generation > first);
 }
+
+#[test]
+fn a_user_may_have_an_nt_hash_and_no_password() {
+    let (_directory, file) = file();
+    let nt_hash = || Some(NtHash::of("secret"));
+    let password = || Some(StoredPassword::create(b"secret", [1; SALT_OCTETS], CHEAP).unwrap());
+    file.add_with("both", Role::Viewer, &Secrets { password: password(), nt_hash: nt_hash() }).unwrap();
+    file.add_with("hash", Role::Viewer, &Secrets { password: None, nt_hash: nt_hash() }).unwrap();
+    file.add_with("old", Role::Viewer, &Secrets { password: password(), nt_hash: None }).unwrap();
+    file.add_with("none", Role::Viewer, &Secrets::default()).unwrap();
+    let list: Vec<_> = file.list().unwrap().iter().map(|user| (user.has_password, user.has_nt_hash)).collect();
+    assert_eq!(list, [(true, true), (false, true), (true, false), (false, false)]);
+    let text = fs::read_to_string(file.path()).unwrap();
+    let keys: Vec<_> = text.lines().map(|line| (line.contains("\"password\""), line.contains("\"nt_hash\""))).collect();
+    assert_eq!(keys, list, "what is not there is not written");
+
+    let now = Instant::now();
+    let users = Users::open(file, Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
+    let secret = NtHash::of("secret").to_hex();
+    for (name, known) in [
+        ("both", true),
+        ("HASH", true),
+        ("DOMAIN\\both", true),
+        ("both@domain", true),
+        ("old", false),
+        ("none", false),
+        ("nobody", false),
+        ("", false),
+    ] {
+        let candidate = users.ntlm_candidate(name, now);
+        assert_eq!(candidate.hash.to_hex() == secret, known, "{name}");
+        assert_eq!(candidate.proved("ntlm").is_some(), known, "{name}: nobody is nobody even when proved");
+    }
+    assert_eq!(users.proved("None", "kerberos", now).unwrap().mechanism(), "kerberos");
+    assert!(users.proved("nobody", "kerberos", now).is_none());
+}
+
+#[test]
+fn an_nt_hash_that_is_none_is_told() {
+    let (_directory, file) = file();
+    file.add_with("otto", Role::Viewer, &Secrets { password: None, nt_hash: Some(NtHash::of("x")) }).unwrap();
+    let text = fs::read_to_string(file.path()).unwrap();
+    fs::write(file.path(), text.replace("\"}", "0\"}")).unwrap();
+    let told = Users::open(file, Duration::ZERO, [9; SALT_OCTETS], Instant::now()).err().unwrap().to_string();
+    assert!(told.contains("line 1") && told.contains("32 hexadecimal"), "{told}");
+}
+
+#[test]
+fn a_login_lasts_through_changes_but_not_through_other_secrets() {
+    let (_directory, file) = file();
+    let now = Instant::now();
+    for name in ["otto", "vera"] {
+        file.add(name, Role::Operator, b"secret", [1; SALT_OCTETS], CHEAP).unwrap();
+    }
+    let users = Users::open(file.clone(), Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
+    let [otto, vera] = ["otto", "vera"].map(|name| users.proved(name, "test", now).unwrap());
+    assert!(Arc::ptr_eq(&users.renew(&otto, now).unwrap(), &otto), "nothing changed");
+    file.remove("vera").unwrap();
+    let renewed = users.renew(&otto, now).unwrap();
+    assert_eq!((renewed.name(), renewed.role(), renewed.mechanism()), ("otto", Role::Operator, "test"));
+    assert!(users.renew(&vera, now).is_none(), "removed");
+    // The same secrets in another role, then other secrets.
+    let text = fs::read_to_string(file.path()).unwrap();
+    fs::write(file.path(), text.replace("operator", "viewer")).unwrap();
+    let demoted = users.renew(&renewed, now).unwrap();
+    assert_eq!(demoted.role(), Role::Viewer);
+    file.remove("otto").unwrap();
+    file.add("otto", Role::Viewer, b"other", [2; SALT_OCTETS], CHEAP).unwrap();
+    assert!(users.renew(&demoted, now).is_none(), "the password was changed");
+}

@@ -146,10 +146,32 @@ fn rules_about_files_are_caught() {
     assert_eq!(rules::size_errors(&SourceFile::new("src/a.rs", &"//! x\n".repeat(800))), [""; 0]);
     assert_eq!(rules::comment_errors(&SourceFile::new("src/a.rs", "use a;\n//! x")).len(), 1);
     assert_eq!(rules::unfinished_errors(&SourceFile::new("src/a.rs", "// TODO: later\n// todos\n")).len(), 1);
-    assert_eq!(rules::unsafe_errors(&SourceFile::new("src/a.rs", "// unsafe\nfn f() { unsafe {} }")).len(), 1);
     assert_eq!(rules::reader_errors(&SourceFile::new("src/soap/a.rs", "use quick_xml::Reader;")).len(), 1);
     assert_eq!(rules::reader_errors(&SourceFile::new(rules::XML_READER, "use quick_xml::Reader;")), [""; 0]);
     assert_eq!(rules::alias_errors(&SourceFile::new("src/a.rs", "extern crate self as x;")).len(), 2);
+}
+
+#[test]
+fn unsafe_code_elsewhere_or_without_its_reason_is_caught() {
+    let found = |path: &str, text: &str| rules::unsafe_errors(&SourceFile::new(path, text)).len();
+    assert_eq!(found("src/a.rs", "// unsafe\nfn f() { unsafe {} }"), 1);
+    assert_eq!(found("src/a.rs", "fn f() {\n    // SAFETY: it is not.\n    unsafe {}\n}"), 1);
+    assert_eq!(found("src/a.rs", "type F = unsafe extern \"C\" fn();"), 1);
+    for (text, errors) in [
+        ("fn f() {\n    // SAFETY: it does nothing.\n    unsafe {}\n}", 0),
+        ("// SAFETY: it\n// does nothing.\nunsafe impl Send for A {}", 0),
+        ("type F = unsafe extern \"C\" fn();", 0),
+        ("fn f() {\n    unsafe {}\n}", 1),
+        ("unsafe {}", 1),
+        ("// It does nothing.\nunsafe {}", 1),
+        ("// SAFETY: it does nothing.\n\nunsafe {}", 1),
+        ("// SAFETY: it does nothing.\nlet a = 1;\nunsafe {}", 1),
+        ("// SAFETY: one.\nunsafe {}\nunsafe {}", 1),
+        ("// SAFETY:\nunsafe fn f() {}", 1),
+        ("/// SAFETY: documentation is for callers.\nunsafe fn f() {}", 1),
+    ] {
+        assert_eq!(found(rules::UNSAFE, text), errors, "{text}");
+    }
 }
 
 #[test]

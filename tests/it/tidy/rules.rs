@@ -17,6 +17,9 @@ const UNFINISHED: &[&str] = &["TODO", "FIXME", "XXX", "unimplemented"];
 /// The one file that may use quick-xml: everything else reads the tape.
 pub(super) const XML_READER: &str = "src/xml/build.rs";
 
+/// The one file that may hold unsafe code: it binds a library of C.
+pub(super) const UNSAFE: &str = "src/auth/kerberos/gss.rs";
+
 pub(super) fn size_errors(file: &SourceFile) -> Vec<String> {
     let mut errors = Vec::new();
     let lines = file.text.lines().count();
@@ -49,9 +52,28 @@ pub(super) fn unfinished_errors(file: &SourceFile) -> Vec<String> {
     errors
 }
 
+/// Unsafe code stands in one file, and each use of it directly under a comment that says why it is sound. A type of a
+/// foreign function (`unsafe extern "C" fn`) does nothing by itself.
 pub(super) fn unsafe_errors(file: &SourceFile) -> Vec<String> {
-    let mentions = file.tokens.iter().filter(|token| token.is_ident && token.text == "unsafe");
-    mentions.map(|token| format!("unsafe at {}:{}", file.path, token.line)).collect()
+    let mut errors = Vec::new();
+    let lines: Vec<&str> = file.text.lines().collect();
+    for (index, token) in file.tokens.iter().enumerate().filter(|(_, it)| it.is_ident && it.text == "unsafe") {
+        let place = format!("{}:{}", file.path, token.line);
+        let next = file.tokens.get(index + 1).map_or("", |next| next.text.as_str());
+        if file.path != UNSAFE {
+            errors.push(format!("unsafe belongs to {UNSAFE} alone, used at {place}"));
+        } else if next != "extern" && !is_justified(&lines, token.line) {
+            errors.push(format!("unsafe at {place} has no `// SAFETY:` directly above"));
+        }
+    }
+    errors
+}
+
+/// Whether the comment that ends in the line above (1-based) `line` begins with `SAFETY:`.
+fn is_justified(lines: &[&str], line: usize) -> bool {
+    let above = lines.get(..line - 1).unwrap_or_default().iter().rev();
+    let comment = above.map(|line| line.trim()).take_while(|line| line.starts_with("// "));
+    comment.last().is_some_and(|first| first.starts_with("// SAFETY: "))
 }
 
 pub(super) fn reader_errors(file: &SourceFile) -> Vec<String> {
