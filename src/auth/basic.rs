@@ -25,7 +25,7 @@ use super::throttle::{Throttle, Turn};
 use super::users::{Known, Snapshot, Users, bare_name};
 
 /// Base64 as clients send it: some leave the padding out.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );

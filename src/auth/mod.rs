@@ -10,9 +10,11 @@
 pub mod basic;
 mod cache;
 pub mod certificate;
+pub mod credssp;
 pub mod kerberos;
 mod local;
 pub mod mechanism;
+pub mod negotiate;
 pub mod ntlm;
 #[cfg(feature = "pam")]
 pub mod pam;
@@ -27,6 +29,7 @@ pub mod users;
 
 pub use basic::{Basic, BasicSettings};
 pub use certificate::{Certificate, CertificateRule, CertificateRules, RuleError};
+pub use credssp::{CredSsp, Identity};
 pub use kerberos::{Kerberos, KerberosError, KerberosSettings};
 pub use local::{LocalRefusal, local_administrator};
 pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};

@@ -73,6 +73,8 @@ struct Caller {
     principal: Option<Arc<Principal>>,
     /// A `WWW-Authenticate` value that ends a handshake.
     last_token: Option<HeaderValue>,
+    /// This request ended a handshake that covers the connection.
+    logged_in: bool,
 }
 
 /// Answer one request.
@@ -120,7 +122,7 @@ fn route(request: &Request<Incoming>) -> Result<bool, Box<Reply>> {
 async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymous: bool) -> Reply {
     let site = &connection.site;
     let caller = if anonymous {
-        Caller { principal: None, last_token: None }
+        Caller { principal: None, last_token: None, logged_in: false }
     } else {
         match identify(connection, request.headers()).await {
             Ok(caller) => caller,
@@ -147,12 +149,12 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
     };
     drop(body);
     connection.activity.enter(Phase::Work);
-    if let Some(token) = &caller.last_token
-        && octets.is_empty()
-    {
+    if octets.is_empty() && (caller.logged_in || caller.last_token.is_some()) {
         // The end of a handshake that carried no message.
         let mut reply = Response::new(Full::default());
-        reply.headers_mut().insert(header::WWW_AUTHENTICATE, token.clone());
+        if let Some(token) = caller.last_token {
+            reply.headers_mut().insert(header::WWW_AUTHENTICATE, token);
+        }
         return reply;
     }
     match form {
@@ -239,7 +241,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
         if connection.welcome() {
             connection.tell(&Login::Accepted(local));
         }
-        return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None });
+        return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None, logged_in: false });
     }
     let authorization = headers.get(header::AUTHORIZATION);
     let verdict = connection.session().authenticate(
@@ -279,19 +281,16 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
                 connection.tell(&Login::Accepted(&principal));
             }
             let last_token = token.and_then(|token| handshake_value(authorization, &token));
-            Ok(Caller { principal: Some(principal), last_token })
+            let logged_in = authorization.is_some() && connection.session().protection().is_some();
+            Ok(Caller { principal: Some(principal), last_token, logged_in })
         }
         Settled::Continue(token) => {
-            let mut reply = Response::new(Full::default());
-            *reply.status_mut() = StatusCode::UNAUTHORIZED;
-            if let Some(value) = handshake_value(authorization, &token) {
-                reply.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-            }
-            Err(Box::new(reply))
+            Err(handshake_value(authorization, &token).map_or_else(|| challenge(connection), unauthorized))
         }
         Settled::Rejected(refusal) => {
             log_refusal(connection, authorization, &refusal);
-            Err(challenge(connection))
+            let token = refusal.token.and_then(|token| handshake_value(authorization, &token));
+            Err(token.map_or_else(|| challenge(connection), unauthorized))
         }
         Settled::Unsealed(refusal, text) => {
             log_refusal(connection, authorization, &refusal);
@@ -307,7 +306,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
 }
 
 fn log_refusal(connection: &Connection, authorization: Option<&HeaderValue>, refusal: &Refusal) {
-    let Refusal { user, why } = refusal;
+    let Refusal { user, why, .. } = refusal;
     tracing::info!(message_id = "FBD1102", peer = %connection.peer, user, why, "login refused");
     tell_refusal(connection, authorization, user.as_deref(), why);
 }
@@ -318,6 +317,14 @@ fn tell_refusal(connection: &Connection, authorization: Option<&HeaderValue>, us
     if let Some(scheme) = scheme {
         connection.tell(&Login::Refused { scheme, user, why });
     }
+}
+
+/// 401 with this line alone.
+fn unauthorized(value: HeaderValue) -> Box<Reply> {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::UNAUTHORIZED;
+    reply.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    Box::new(reply)
 }
 
 /// 401 with a line for each scheme.

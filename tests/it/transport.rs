@@ -11,8 +11,13 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use failbackd::auth::password::{Cost, SALT_OCTETS};
-use failbackd::auth::{Basic, BasicSettings, Mechanism, Mechanisms, Role, Throttle, ThrottleSettings, UserFile, Users};
+use failbackd::auth::negotiate::{self, NegotiateSettings, Negotiator};
+use failbackd::auth::ntlm::ServerNames;
+use failbackd::auth::password::{Cost, NtHash, SALT_OCTETS, StoredPassword};
+use failbackd::auth::{
+    Basic, BasicSettings, ChannelBinding, Mechanism, Mechanisms, Role, Secrets, Throttle, ThrottleSettings, UserFile,
+    Users,
+};
 use failbackd::transport::{
     Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, Login, Peer, RequestContext, Running, Tls,
     TransportLimits, raise_open_files_limit, serve,
@@ -66,9 +71,19 @@ pub(crate) struct Setup {
     pub(crate) limits: TransportLimits,
     pub(crate) basic: BasicSettings,
     pub(crate) throttle: ThrottleSettings,
+    /// Negotiate and NTLM, and an NT hash for every user; none leaves them out.
+    pub(crate) negotiate: Option<NegotiateSetup>,
     /// Name, password, role.
     pub(crate) users: Vec<(&'static str, &'static str, Role)>,
     pub(crate) cost: Cost,
+}
+
+/// What Negotiate asks of its clients.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct NegotiateSetup {
+    pub(crate) channel_binding: ChannelBinding,
+    pub(crate) require_mic: bool,
+    pub(crate) advertise_ntlm: bool,
 }
 
 impl Default for Setup {
@@ -83,6 +98,7 @@ impl Default for Setup {
                 cache_life: Duration::from_mins(1),
             },
             throttle: ThrottleSettings { delay: Duration::ZERO, delay_max: Duration::ZERO },
+            negotiate: None,
             users: vec![("otto", "secret", Role::Operator)],
             cost: CHEAP,
         }
@@ -107,13 +123,29 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let file = UserFile::in_directory(directory.path());
         for (name, password, role) in setup.users {
-            file.add(name, role, password.as_bytes(), [5; SALT_OCTETS], setup.cost).unwrap();
+            let nt_hash = setup.negotiate.map(|_| NtHash::of(password));
+            let password = StoredPassword::create(password.as_bytes(), [5; SALT_OCTETS], setup.cost).unwrap();
+            file.add_with(name, role, &Secrets { password: Some(password), nt_hash }).unwrap();
         }
         let users = Users::open(file.clone(), Duration::ZERO, [6; SALT_OCTETS], Instant::now()).unwrap();
         let users = Arc::new(users);
         let throttle = Arc::new(Throttle::new(setup.throttle));
-        let basic: Arc<dyn Mechanism> = Arc::new(Basic::new(Arc::clone(&users), throttle, setup.basic, &[7; 32]));
-        let mechanisms = Mechanisms::new(vec![basic], users, setup.allow_unencrypted, 16);
+        let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
+        if let Some(NegotiateSetup { channel_binding, require_mic, advertise_ntlm }) = setup.negotiate {
+            let negotiator = Arc::new(Negotiator {
+                users: Arc::clone(&users),
+                throttle: Arc::clone(&throttle),
+                kerberos: None,
+                names: ServerNames::of_host("home.example"),
+                require_mic,
+                clock: Arc::new(|| Duration::from_hours(480_000)),
+            });
+            let settings =
+                NegotiateSettings { advertise_ntlm, channel_binding, allow_unencrypted: setup.allow_unencrypted };
+            offered.extend(negotiate::mechanisms(&negotiator, settings));
+        }
+        offered.push(Arc::new(Basic::new(Arc::clone(&users), throttle, setup.basic, &[7; 32])));
+        let mechanisms = Mechanisms::new(offered, users, setup.allow_unencrypted, 16);
         let now = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
         let tls = Arc::new(Tls::self_made(directory.path(), "home.example", now).unwrap());
         let http = Listener::http("127.0.0.1:0").unwrap();
@@ -129,6 +161,16 @@ impl Server {
 
     pub(crate) async fn connect(&self) -> Client<TcpStream> {
         Client(TcpStream::connect(&self.address).await.unwrap())
+    }
+
+    /// The address of the clear-text listener.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The address of the TLS listener.
+    pub(crate) fn tls_address(&self) -> &str {
+        &self.tls_address
     }
 
     /// A connection from another address of loopback.

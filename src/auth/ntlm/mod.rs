@@ -269,7 +269,7 @@ impl Claim {
             flags,
             mic: self.mic.is_some(),
             binding: self.binding(channel),
-            context: NtlmContext::new(&session_key, flags, Side::Acceptor),
+            context: Box::new(NtlmContext::new(&session_key, flags, Side::Acceptor)),
             user: self.user,
             target_name: self.target_name,
         })
@@ -323,8 +323,8 @@ pub struct Established {
     pub binding: Binding,
     /// The service that the client believes to speak to, such as `http/home.example`.
     pub target_name: Option<String>,
-    /// The session's keys.
-    pub context: NtlmContext,
+    /// The session's keys, which stay where they are.
+    pub context: Box<NtlmContext>,
 }
 
 impl Established {
