@@ -176,7 +176,12 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
                 let reply = answer(connection, &caller, opened.message.into(), charset, true).await;
                 sealing::seal(connection, keys, opened.style, reply).await
             }
-            Err(reply) => *reply,
+            Err(reply) => {
+                if let Some(principal) = &caller.principal {
+                    connection.tell(&Login::Ended { principal, why: "a sealed message was refused" });
+                }
+                *reply
+            }
         },
     }
 }
