@@ -73,6 +73,8 @@ struct Caller {
     principal: Option<Arc<Principal>>,
     /// A `WWW-Authenticate` value that ends a handshake.
     last_token: Option<HeaderValue>,
+    /// Whether this request ended a handshake that covers the connection.
+    logged_in: bool,
 }
 
 /// Answer one request.
@@ -120,7 +122,7 @@ fn route(request: &Request<Incoming>) -> Result<bool, Box<Reply>> {
 async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymous: bool) -> Reply {
     let site = &connection.site;
     let caller = if anonymous {
-        Caller { principal: None, last_token: None }
+        Caller { principal: None, last_token: None, logged_in: false }
     } else {
         match identify(connection, request.headers()).await {
             Ok(caller) => caller,
@@ -147,12 +149,12 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
     };
     drop(body);
     connection.activity.enter(Phase::Work);
-    if let Some(token) = &caller.last_token
-        && octets.is_empty()
-    {
-        // The end of a handshake that carried no message.
+    if caller.logged_in && octets.is_empty() {
+        // The end of a handshake that carried no message; not every mechanism has a last token.
         let mut reply = Response::new(Full::default());
-        reply.headers_mut().insert(header::WWW_AUTHENTICATE, token.clone());
+        if let Some(token) = caller.last_token {
+            reply.headers_mut().insert(header::WWW_AUTHENTICATE, token);
+        }
         return reply;
     }
     match form {
@@ -234,7 +236,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
         if connection.welcome() {
             connection.tell(&Login::Accepted(local));
         }
-        return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None });
+        return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None, logged_in: false });
     }
     let authorization = headers.get(header::AUTHORIZATION);
     let verdict = connection.session().authenticate(
@@ -243,8 +245,8 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
         &connection.channel,
         Instant::now(),
     );
-    let (settled, fresh) = match verdict {
-        Verdict::Established(principal) => (Settled::Accepted(principal, None), false),
+    let (settled, fresh, logged_in) = match verdict {
+        Verdict::Established(principal) => (Settled::Accepted(principal, None), false, false),
         Verdict::Step(under_way, step) => {
             let (outcome, checked) = match step {
                 Step::Done(outcome) => (outcome, false),
@@ -252,7 +254,8 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
             };
             let mut session = connection.session();
             let settled = session.settle(under_way, outcome);
-            (settled, checked || session.protection().is_some())
+            let logged_in = session.protection().is_some();
+            (settled, checked || logged_in, logged_in)
         }
         Verdict::Unproved => return Err(challenge(connection)),
         Verdict::ClearText => {
@@ -274,7 +277,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
                 connection.tell(&Login::Accepted(&principal));
             }
             let last_token = token.and_then(|token| handshake_value(authorization, &token));
-            Ok(Caller { principal: Some(principal), last_token })
+            Ok(Caller { principal: Some(principal), last_token, logged_in })
         }
         Settled::Continue(token) => {
             let mut reply = Response::new(Full::default());

@@ -7,8 +7,8 @@
 //!     '----------------------'
 //!         another initial token begins anew
 //! ```
-//! Which mechanism a handshake has, and whether in SPNEGO, is settled by its first token. A later token of anything else
-//! ends it.
+//! Which mechanism a handshake has, and whether in SPNEGO, is settled by its first token. A later token of anything
+//! else ends it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -147,7 +147,7 @@ pub(super) enum Kind {
 
 /// The keys of a login.
 pub(super) enum Keys {
-    Ntlm(NtlmContext),
+    Ntlm(Box<NtlmContext>),
     Kerberos(KerberosContext),
 }
 
@@ -180,7 +180,7 @@ pub(super) struct Proved {
 impl Proved {
     pub(super) fn into_login(self, token: Option<Vec<u8>>) -> Login {
         let context: Box<dyn SecurityContext> = match self.keys {
-            Keys::Ntlm(context) => Box::new(context),
+            Keys::Ntlm(context) => context,
             Keys::Kerberos(context) => Box::new(context),
         };
         let context = Some(context).filter(|_| self.can_seal);
@@ -219,7 +219,7 @@ impl Acceptor {
         let shared = Arc::clone(&self.shared);
         let scene = Scene { shared: &shared, channel, demands, now };
         let result = match stage {
-            Stage::Start => self.first(&token, scene).await,
+            Stage::Start => first(self.family, &token, scene).await,
             Stage::Raw(challenged) => {
                 authenticate(challenged, &token, scene).await.map(|it| Reply::Done(it.into_login(None)))
             }
@@ -231,32 +231,28 @@ impl Acceptor {
             Err(end) => end.into(),
         }
     }
+}
 
-    /// Take the first token, whose wrapping decides about that of the answers.
-    async fn first(&self, token: &[u8], scene: Scene<'_>) -> Result<Reply, End> {
-        if ntlm::kind(token).is_some() {
-            self.kind_allowed(Kind::Ntlm)?;
-            let challenged = scene.challenge(token)?;
-            return Ok(Reply::Continue(challenged.token().to_vec(), Stage::Raw(challenged)));
-        }
-        let initial = InitialToken::parse(token).map_err(|_| End::nameless("a token of no mechanism that is known"))?;
-        match initial.mechanism {
-            SPNEGO if self.family != Family::Ntlm => Negotiated::first(self.family, initial.inner, scene).await,
-            KRB5 | MS_KRB5 => {
-                self.kind_allowed(Kind::Kerberos)?;
-                let (proved, token) = scene.kerberos(token).await?;
-                Ok(Reply::Done(proved.into_login(token)))
-            }
-            _ => Err(End::nameless("a token of a mechanism that is not offered")),
-        }
+/// Take the first token, whose wrapping decides about that of the answers.
+async fn first(family: Family, token: &[u8], scene: Scene<'_>) -> Result<Reply, End> {
+    let allowed = |kind| {
+        let other = End::nameless("a token of another mechanism than the scheme's");
+        if family.allows(kind) { Ok(()) } else { Err(other) }
+    };
+    if ntlm::kind(token).is_some() {
+        allowed(Kind::Ntlm)?;
+        let challenged = scene.challenge(token)?;
+        return Ok(Reply::Continue(challenged.token().to_vec(), Stage::Raw(challenged)));
     }
-
-    fn kind_allowed(&self, kind: Kind) -> Result<(), End> {
-        if self.family.allows(kind) {
-            Ok(())
-        } else {
-            Err(End::nameless("a token of another mechanism than the scheme's"))
+    let initial = InitialToken::parse(token).map_err(|_| End::nameless("a token of no mechanism that is known"))?;
+    match initial.mechanism {
+        SPNEGO if family != Family::Ntlm => Negotiated::first(family, initial.inner, scene).await,
+        KRB5 | MS_KRB5 => {
+            allowed(Kind::Kerberos)?;
+            let (proved, token) = scene.kerberos(token).await?;
+            Ok(Reply::Done(proved.into_login(token)))
         }
+        _ => Err(End::nameless("a token of a mechanism that is not offered")),
     }
 }
 
@@ -388,11 +384,11 @@ impl Judged<'_> {
 }
 
 /// For a client on clear text that cannot seal.
-const CLEAR: &str = "This listener is not encrypted, and your client logged in without message encryption. Use the HTTPS \
-                     listener, or a client that encrypts its messages, or start the server with --allow-unencrypted \
-                     (allow_unencrypted = true) to take them in clear.";
+const CLEAR: &str = "This listener is not encrypted, and your client logged in without message encryption. Use the \
+                     HTTPS listener, or a client that encrypts its messages, or start the server with \
+                     --allow-unencrypted (allow_unencrypted = true) to take them in clear.";
 /// For a client on TLS that can neither seal nor bind.
-const UNBOUND: &str = "Your client logged in by NTLM without binding the login to this TLS connection and without message \
-                       encryption, so that somebody between could have passed the login on. Use a client that does \
-                       one of the two, or set channel_binding = \"relaxed\" in the server's configuration, table \
-                       [login].";
+const UNBOUND: &str = "Your client logged in by NTLM without binding the login to this TLS connection and without \
+                       message encryption, so that somebody between could have passed the login on. Use a client \
+                       that does one of the two, or set channel_binding = \"relaxed\" in the server's configuration, \
+                       table [login].";

@@ -1,7 +1,7 @@
 //! The SPNEGO part of a handshake: which mechanism, and the MICs of the list that it was chosen from. //= RFC 4178 5
 //!
-//! A MIC is due from the client when the chosen mechanism was not its first choice, since then somebody may have taken a
-//! better one off the list; and when its NTLM login has an integrity code, since such a client always sends one, and
+//! A MIC is due from the client when the chosen mechanism was not its first choice, since then somebody may have taken
+//! a better one off the list; and when its NTLM login has an integrity code, since such a client always sends one, and
 //! without this rule whoever changes the list would just drop it. Where the client sends one, it gets ours.
 
 use der::asn1::ObjectIdentifier;
@@ -114,7 +114,7 @@ impl Negotiated {
             }
             (Kind::Kerberos, Inner::Due) => {
                 let (proved, token) = scene.kerberos(token).await?;
-                self.finish(proved, token, mic, named)
+                self.finish(proved, token.as_deref(), mic, named)
             }
             _ => Err(End::nameless("a token of another mechanism than was agreed on")),
         }
@@ -124,7 +124,7 @@ impl Negotiated {
     fn finish(
         mut self,
         mut proved: Proved,
-        token: Option<Vec<u8>>,
+        token: Option<&[u8]>,
         mic: Option<&[u8]>,
         named: Option<ObjectIdentifier>,
     ) -> Result<Reply, End> {
@@ -139,9 +139,7 @@ impl Negotiated {
             None => (NegState::Completed, false),
         };
         let ours = if ours { Some(self.sign(&mut proved)?) } else { None };
-        let answer =
-            NegTokenResp { state: Some(state), mechanism: named, token: token.as_deref(), mic: ours.as_deref() }
-                .encode();
+        let answer = NegTokenResp { state: Some(state), mechanism: named, token, mic: ours.as_deref() }.encode();
         if state == NegState::Completed {
             return Ok(Reply::Done(proved.into_login(Some(answer))));
         }
