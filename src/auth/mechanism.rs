@@ -30,24 +30,32 @@ pub struct Channel {
     pub certificate: Option<Arc<[u8]>>,
 }
 
-/// Why somebody is not let in. The client is told nothing of it.
+/// Why somebody is not let in. The client is told nothing of it but what its scheme has a token for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The name that the client gave, as it gave it, when it came to that.
     pub user: Option<String>,
     /// What was wrong, for the log.
     pub why: &'static str,
+    /// The rest of the `WWW-Authenticate` value after the scheme, when the scheme says no with a token of its own.
+    pub token: Option<String>,
 }
 
 impl Refusal {
     /// A refusal before a name was given.
     pub fn nameless(why: &'static str) -> Self {
-        Self { user: None, why }
+        Self { user: None, why, token: None }
     }
 
     /// A refusal of somebody who gave a name.
     pub fn of(user: impl Into<String>, why: &'static str) -> Self {
-        Self { user: Some(user.into()), why }
+        Self { user: Some(user.into()), why, token: None }
+    }
+
+    /// The same with a token for the client.
+    #[must_use]
+    pub fn with(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
     }
 }
 

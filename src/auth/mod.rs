@@ -10,6 +10,7 @@
 pub mod basic;
 mod cache;
 pub mod certificate;
+pub mod credssp;
 pub mod kerberos;
 mod local;
 pub mod mechanism;
@@ -28,6 +29,7 @@ pub mod users;
 
 pub use basic::{Basic, BasicSettings};
 pub use certificate::{Certificate, CertificateRule, CertificateRules, RuleError};
+pub use credssp::{CredSsp, Identity};
 pub use kerberos::{Kerberos, KerberosError, KerberosSettings};
 pub use local::{LocalRefusal, local_administrator};
 pub use mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};

@@ -211,7 +211,9 @@ impl Session {
 }
 
 fn refusal(mechanisms: &Mechanisms, channel: &Channel) -> Verdict {
-    if mechanisms.challenges(channel).next().is_none() { Verdict::ClearText } else { Verdict::Unproved }
+    // Where nothing is offered over TLS, certificates are what there is: nothing else would help there either.
+    let nothing = mechanisms.challenges(channel).next().is_none();
+    if nothing && !channel.encrypted { Verdict::ClearText } else { Verdict::Unproved }
 }
 
 #[cfg(test)]
@@ -301,9 +303,11 @@ mod tests {
 
     #[test]
     fn no_scheme_at_all_is_told_apart_from_no_proof() {
-        let mut session = Session::new();
-        let channel = Channel { encrypted: true, ..Channel::default() };
-        let verdict = session.authenticate(&Mechanisms::for_tests(Vec::new()), None, &channel, Instant::now());
-        assert!(matches!(verdict, Verdict::ClearText));
+        let verdict = |encrypted| {
+            let channel = Channel { encrypted, ..Channel::default() };
+            Session::new().authenticate(&Mechanisms::for_tests(Vec::new()), None, &channel, Instant::now())
+        };
+        assert!(matches!(verdict(false), Verdict::ClearText));
+        assert!(matches!(verdict(true), Verdict::Unproved), "more encryption would not help");
     }
 }

@@ -1,10 +1,13 @@
 //! Which ways of logging in there are: `[login]` and `[kerberos]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::auth::ChannelBinding;
+use crate::auth::{ChannelBinding, KerberosSettings};
+
+/// The replay cache's name in the data directory.
+const REPLAY_CACHE_FILE: &str = "kerberos-replays";
 
 /// The mechanisms that are offered, and what they must show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,4 +64,20 @@ pub struct KerberosConfig {
     pub keytab: PathBuf,
     /// The realms whose users may log in, as the users of the same names; empty takes those of the keytab.
     pub realms: Vec<String>,
+}
+
+impl KerberosConfig {
+    /// Whether Kerberos is wanted.
+    pub fn is_on(&self) -> bool {
+        !self.keytab.as_os_str().is_empty()
+    }
+
+    /// What the acceptor needs.
+    pub fn settings(&self, data_dir: &Path) -> KerberosSettings {
+        KerberosSettings {
+            keytab: self.keytab.clone(),
+            realms: self.realms.clone(),
+            replay_cache: data_dir.join(REPLAY_CACHE_FILE),
+        }
+    }
 }

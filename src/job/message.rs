@@ -241,8 +241,18 @@ messages! {
     MEMORY_EXPOSED = "FBD4006", "Could not keep core dumps from", cause::CONFIGURATION,
         "The system did not let the server turn its core dumps off; one would hold hashes and keys",
         ["Set LimitCORE=0 where the server is started.", "Keep core dumps where nobody else can read them."];
+    KERBEROS_MISSING = "FBD4007", "Could not offer Kerberos on", cause::CONFIGURATION,
+        "A keytab is configured, and it cannot be used, or MIT's GSS-API library is not installed",
+        [
+            "Do what the error says; failbackd auth doctor says it too.",
+            "Install the library: on Debian, the package libgssapi-krb5-2.",
+            "Start the server again.",
+        ];
+    CREDSSP_KEY = "FBD4008", "Clients may not take for CredSSP the certificate", cause::CONFIGURATION,
+        "CredSSP is on, and the server's certificate has no RSA key; clients in Python take no other",
+        ["Name a certificate with an RSA key in [tls]."];
     AUDIT_LOST = "FBD4020", "Could not write the audit log", cause::STORAGE_CAPACITY,
-        "The audit log cannot be written or opened; what it lacks is counted, and told in it when it can be written again",
+        "The audit log cannot be written or opened; lost lines are counted, and told in it when it can be written again",
         [
             "Free space on the volume of the audit log, or correct audit.file or its permissions.",
             "Send SIGHUP to have the file opened again.",

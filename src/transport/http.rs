@@ -73,7 +73,7 @@ struct Caller {
     principal: Option<Arc<Principal>>,
     /// A `WWW-Authenticate` value that ends a handshake.
     last_token: Option<HeaderValue>,
-    /// Whether this request ended a handshake that covers the connection.
+    /// This request ended a handshake that covers the connection.
     logged_in: bool,
 }
 
@@ -149,8 +149,8 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
     };
     drop(body);
     connection.activity.enter(Phase::Work);
-    if caller.logged_in && octets.is_empty() {
-        // The end of a handshake that carried no message; not every mechanism has a last token.
+    if octets.is_empty() && (caller.logged_in || caller.last_token.is_some()) {
+        // The end of a handshake that carried no message.
         let mut reply = Response::new(Full::default());
         if let Some(token) = caller.last_token {
             reply.headers_mut().insert(header::WWW_AUTHENTICATE, token);
@@ -176,7 +176,12 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
                 let reply = answer(connection, &caller, opened.message.into(), charset, true).await;
                 sealing::seal(connection, keys, opened.style, reply).await
             }
-            Err(reply) => *reply,
+            Err(reply) => {
+                if let Some(principal) = &caller.principal {
+                    connection.tell(&Login::Ended { principal, why: "a sealed message was refused" });
+                }
+                *reply
+            }
         },
     }
 }
@@ -245,8 +250,8 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
         &connection.channel,
         Instant::now(),
     );
-    let (settled, fresh, logged_in) = match verdict {
-        Verdict::Established(principal) => (Settled::Accepted(principal, None), false, false),
+    let (settled, fresh) = match verdict {
+        Verdict::Established(principal) => (Settled::Accepted(principal, None), false),
         Verdict::Step(under_way, step) => {
             let (outcome, checked) = match step {
                 Step::Done(outcome) => (outcome, false),
@@ -254,8 +259,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
             };
             let mut session = connection.session();
             let settled = session.settle(under_way, outcome);
-            let logged_in = session.protection().is_some();
-            (settled, checked || logged_in, logged_in)
+            (settled, checked || session.protection().is_some())
         }
         Verdict::Unproved => return Err(challenge(connection)),
         Verdict::ClearText => {
@@ -277,19 +281,16 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
                 connection.tell(&Login::Accepted(&principal));
             }
             let last_token = token.and_then(|token| handshake_value(authorization, &token));
+            let logged_in = authorization.is_some() && connection.session().protection().is_some();
             Ok(Caller { principal: Some(principal), last_token, logged_in })
         }
         Settled::Continue(token) => {
-            let mut reply = Response::new(Full::default());
-            *reply.status_mut() = StatusCode::UNAUTHORIZED;
-            if let Some(value) = handshake_value(authorization, &token) {
-                reply.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-            }
-            Err(Box::new(reply))
+            Err(handshake_value(authorization, &token).map_or_else(|| challenge(connection), unauthorized))
         }
         Settled::Rejected(refusal) => {
             log_refusal(connection, authorization, &refusal);
-            Err(challenge(connection))
+            let token = refusal.token.and_then(|token| handshake_value(authorization, &token));
+            Err(token.map_or_else(|| challenge(connection), unauthorized))
         }
         Settled::Unsealed(refusal, text) => {
             log_refusal(connection, authorization, &refusal);
@@ -305,7 +306,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
 }
 
 fn log_refusal(connection: &Connection, authorization: Option<&HeaderValue>, refusal: &Refusal) {
-    let Refusal { user, why } = refusal;
+    let Refusal { user, why, .. } = refusal;
     tracing::info!(message_id = "FBD1102", peer = %connection.peer, user, why, "login refused");
     tell_refusal(connection, authorization, user.as_deref(), why);
 }
@@ -316,6 +317,14 @@ fn tell_refusal(connection: &Connection, authorization: Option<&HeaderValue>, us
     if let Some(scheme) = scheme {
         connection.tell(&Login::Refused { scheme, user, why });
     }
+}
+
+/// 401 with this line alone.
+fn unauthorized(value: HeaderValue) -> Box<Reply> {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::UNAUTHORIZED;
+    reply.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    Box::new(reply)
 }
 
 /// 401 with a line for each scheme.

@@ -4,14 +4,14 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use failbackd::auth::negotiate::{self, NegotiateSettings};
+use failbackd::auth::negotiate::{self, NegotiateSettings, Negotiator};
 use failbackd::auth::ntlm::ServerNames;
 use failbackd::auth::password::{Cost, NtHash, SALT_OCTETS, StoredPassword};
 use failbackd::auth::{
@@ -19,8 +19,8 @@ use failbackd::auth::{
     Users,
 };
 use failbackd::transport::{
-    Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, RequestContext, Running, Tls, TransportLimits,
-    raise_open_files_limit, serve,
+    Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, Login, Peer, RequestContext, Running, Tls,
+    TransportLimits, raise_open_files_limit, serve,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -34,6 +34,7 @@ pub(crate) const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
 struct Echo {
     /// A request with the body `hold` waits for a permit.
     gate: Arc<Semaphore>,
+    logins: Arc<Mutex<Vec<String>>>,
 }
 
 impl Handler for Echo {
@@ -53,6 +54,14 @@ impl Handler for Echo {
             body.extend_from_slice(&request);
             Answer { status: 200, body, content_type: CONTENT_TYPE_UTF8 }
         })
+    }
+
+    fn login(&self, _: Peer, _: bool, login: &Login<'_>) {
+        self.logins.lock().unwrap().push(match login {
+            Login::Accepted(principal) => format!("{} by {}", principal.name(), principal.mechanism()),
+            Login::Ended { principal, why } => format!("end of {}: {why}", principal.name()),
+            Login::Refused { scheme, user, why } => format!("{scheme} as {}: {why}", user.unwrap_or("nobody")),
+        });
     }
 }
 
@@ -104,6 +113,8 @@ pub(crate) struct Server {
     tls_address: String,
     tls: Arc<Tls>,
     gate: Arc<Semaphore>,
+    /// The logins that the handler was told of.
+    pub(crate) logins: Arc<Mutex<Vec<String>>>,
     running: Running,
 }
 
@@ -121,15 +132,17 @@ impl Server {
         let throttle = Arc::new(Throttle::new(setup.throttle));
         let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
         if let Some(NegotiateSetup { channel_binding, require_mic, advertise_ntlm }) = setup.negotiate {
-            let settings = NegotiateSettings {
+            let negotiator = Arc::new(Negotiator {
+                users: Arc::clone(&users),
+                throttle: Arc::clone(&throttle),
+                kerberos: None,
                 names: ServerNames::of_host("home.example"),
                 require_mic,
-                advertise_ntlm,
-                channel_binding,
-                allow_unencrypted: setup.allow_unencrypted,
                 clock: Arc::new(|| Duration::from_hours(480_000)),
-            };
-            offered.extend(negotiate::mechanisms(Arc::clone(&users), Arc::clone(&throttle), None, &settings));
+            });
+            let settings =
+                NegotiateSettings { advertise_ntlm, channel_binding, allow_unencrypted: setup.allow_unencrypted };
+            offered.extend(negotiate::mechanisms(&negotiator, settings));
         }
         offered.push(Arc::new(Basic::new(Arc::clone(&users), throttle, setup.basic, &[7; 32])));
         let mechanisms = Mechanisms::new(offered, users, setup.allow_unencrypted, 16);
@@ -140,9 +153,10 @@ impl Server {
         let local = Listener::local(&directory.path().join("admin.sock")).unwrap();
         let (address, tls_address) = (http.address().unwrap().to_string(), https.address().unwrap().to_string());
         let gate = Arc::new(Semaphore::new(0));
-        let echo = Arc::new(Echo { gate: Arc::clone(&gate) });
+        let logins = Arc::default();
+        let echo = Arc::new(Echo { gate: Arc::clone(&gate), logins: Arc::clone(&logins) });
         let running = serve(vec![http, https, local], echo, mechanisms, setup.limits);
-        Self { directory, users: file, address, tls_address, tls, gate, running }
+        Self { directory, users: file, address, tls_address, tls, gate, logins, running }
     }
 
     pub(crate) async fn connect(&self) -> Client<TcpStream> {

@@ -285,7 +285,7 @@ impl Scene<'_> {
             Ok(Ok(done)) => done,
             Ok(Err(error)) => {
                 let user = error.client().map(str::to_owned);
-                return Err(End::Rejected(Refusal { user, why: error.why() }));
+                return Err(End::Rejected(Refusal { user, why: error.why(), token: None }));
             }
             // The thread died.
             Err(_) => return Err(End::Busy),

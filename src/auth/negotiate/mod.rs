@@ -15,57 +15,33 @@ use base64::engine::general_purpose::STANDARD;
 pub use acceptor::{Acceptor, Demands, Family, Login, Negotiator, Progress};
 
 use super::basic::LENIENT;
-use super::kerberos::Kerberos;
 use super::mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
-use super::ntlm::ServerNames;
 use super::protection::ChannelBinding;
 use super::spnego::TOKEN_OCTETS_MAX;
-use super::throttle::Throttle;
-use super::users::Users;
 
 /// What the time is: since 1970.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// How the three schemes behave.
-#[derive(Clone)]
+#[derive(Clone, Copy, Debug)]
 pub struct NegotiateSettings {
-    /// How this server introduces itself in NTLM.
-    pub names: ServerNames,
-    /// Refuse NTLM logins without an integrity code.
-    pub require_mic: bool,
     /// Name the scheme NTLM among those on offer. It is taken in any case.
     pub advertise_ntlm: bool,
     /// What a login over TLS must show of its channel.
     pub channel_binding: ChannelBinding,
     /// Whether messages in clear are taken on a channel that is not encrypted.
     pub allow_unencrypted: bool,
-    /// For NTLM's challenges.
-    pub clock: Clock,
 }
 
 /// The three schemes, in the order in which they are to be offered; Kerberos only when it is there.
-pub fn mechanisms(
-    users: Arc<Users>,
-    throttle: Arc<Throttle>,
-    kerberos: Option<Kerberos>,
-    settings: &NegotiateSettings,
-) -> Vec<Arc<dyn Mechanism>> {
-    let NegotiateSettings { channel_binding, allow_unencrypted, advertise_ntlm, .. } = *settings;
-    let with_kerberos = kerberos.is_some();
-    let negotiator = Arc::new(Negotiator {
-        users,
-        throttle,
-        kerberos,
-        names: settings.names.clone(),
-        require_mic: settings.require_mic,
-        clock: Arc::clone(&settings.clock),
-    });
+pub fn mechanisms(negotiator: &Arc<Negotiator>, settings: NegotiateSettings) -> Vec<Arc<dyn Mechanism>> {
+    let NegotiateSettings { channel_binding, allow_unencrypted, advertise_ntlm } = settings;
     let scheme = |family, advertised| -> Arc<dyn Mechanism> {
-        let negotiator = Arc::clone(&negotiator);
+        let negotiator = Arc::clone(negotiator);
         Arc::new(Negotiate { negotiator, family, advertised, channel_binding, allow_unencrypted })
     };
     let mut schemes = vec![scheme(Family::Any, true)];
-    if with_kerberos {
+    if negotiator.kerberos.is_some() {
         schemes.push(scheme(Family::Kerberos, true));
     }
     schemes.push(scheme(Family::Ntlm, advertise_ntlm));

@@ -20,6 +20,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
+use crate::auth::Identity;
+
 /// The self-made certificate's name in the data directory.
 pub const CERTIFICATE_FILE: &str = "certificate.pem";
 /// Its key's.
@@ -71,6 +73,7 @@ pub(super) struct Loaded {
     config: Arc<ServerConfig>,
     fingerprint: String,
     binding: Arc<[u8]>,
+    identity: Identity,
 }
 
 impl Loaded {
@@ -136,6 +139,12 @@ impl Tls {
         Arc::clone(&self.current.load().binding)
     }
 
+    /// What a CredSSP handshake that begins now is to show: the same certificate, whether there is an HTTPS listener or
+    /// not.
+    pub fn identity(&self) -> Identity {
+        self.current.load().identity.clone()
+    }
+
     /// What the next connection is served with.
     pub(super) fn current(&self) -> Arc<Loaded> {
         self.current.load_full()
@@ -149,9 +158,10 @@ pub fn check_client_authorities(authorities: &Path) -> Result<(), TlsError> {
 
 fn load(source: &Source) -> Result<Loaded, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let certified = certified_key(source, &provider)?;
+    let certified = Arc::new(certified_key(source, &provider)?);
     let certificate = certified.end_entity_cert()?;
     let (fingerprint, binding) = (fingerprint(certificate), binding::end_point(certificate));
+    let identity = Identity::new(Arc::clone(&certified))?;
 
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
@@ -167,7 +177,7 @@ fn load(source: &Source) -> Result<Loaded, TlsError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok(Loaded { config: Arc::new(config), fingerprint, binding })
+    Ok(Loaded { config: Arc::new(config), fingerprint, binding, identity })
 }
 
 fn certified_key(source: &Source, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
