@@ -211,6 +211,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     pub(crate) async fn send(&mut self, octets: &[u8]) {
         self.0.write_all(octets).await.unwrap();
+        // TLS may hold back the last of it otherwise.
+        self.0.flush().await.unwrap();
     }
 
     pub(crate) async fn exchange(&mut self, request: &str) -> Reply {

@@ -7,8 +7,8 @@
 //!     '----------------------'
 //!         another initial token begins anew
 //! ```
-//! Which mechanism a handshake has, and whether in SPNEGO, is settled by its first token. A later token of anything else
-//! ends it.
+//! Which mechanism a handshake has, and whether in SPNEGO, is settled by its first token. A later token of anything
+//! else ends it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -384,11 +384,11 @@ impl Judged<'_> {
 }
 
 /// For a client on clear text that cannot seal.
-const CLEAR: &str = "This listener is not encrypted, and your client logged in without message encryption. Use the HTTPS \
-                     listener, or a client that encrypts its messages, or start the server with --allow-unencrypted \
-                     (allow_unencrypted = true) to take them in clear.";
+const CLEAR: &str = "This listener is not encrypted, and your client logged in without message encryption. Use the \
+                     HTTPS listener, or a client that encrypts its messages, or start the server with \
+                     --allow-unencrypted (allow_unencrypted = true) to take them in clear.";
 /// For a client on TLS that can neither seal nor bind.
-const UNBOUND: &str = "Your client logged in by NTLM without binding the login to this TLS connection and without message \
-                       encryption, so that somebody between could have passed the login on. Use a client that does \
-                       one of the two, or set channel_binding = \"relaxed\" in the server's configuration, table \
-                       [login].";
+const UNBOUND: &str = "Your client logged in by NTLM without binding the login to this TLS connection and without \
+                       message encryption, so that somebody between could have passed the login on. Use a client \
+                       that does one of the two, or set channel_binding = \"relaxed\" in the server's configuration, \
+                       table [login].";

@@ -1,7 +1,7 @@
 //! The SPNEGO part of a handshake: which mechanism, and the MICs of the list that it was chosen from. //= RFC 4178 5
 //!
-//! A MIC is due from the client when the chosen mechanism was not its first choice, since then somebody may have taken a
-//! better one off the list; and when its NTLM login has an integrity code, since such a client always sends one, and
+//! A MIC is due from the client when the chosen mechanism was not its first choice, since then somebody may have taken
+//! a better one off the list; and when its NTLM login has an integrity code, since such a client always sends one, and
 //! without this rule whoever changes the list would just drop it. Where the client sends one, it gets ours.
 
 use der::asn1::ObjectIdentifier;

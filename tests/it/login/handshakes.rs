@@ -16,6 +16,9 @@ async fn challenge_in_spnego(wire: &mut Wire, client: &Ntlm) -> Vec<u8> {
     spnego::Answer::parse(&answer.token("Negotiate")).token.unwrap()
 }
 
+/// Makes another token of the right one and a token of Kerberos.
+type Other = fn(&[u8], &[u8]) -> Vec<u8>;
+
 fn refused(answer: &Answer) -> bool {
     // The schemes on offer, and nothing of a handshake.
     answer.status == 401 && answer.headers("www-authenticate").iter().all(|it| !it.starts_with("Negotiate "))
@@ -129,7 +132,7 @@ fn a_token_of_another_mechanism_ends_the_handshake() {
             assert_eq!(wire.token("Negotiate", &spnego::response(None, Some(&right), None)).await.status, 200);
 
             // What comes in the place of the right token, made from the challenge.
-            let others: [(&str, fn(&[u8], &[u8]) -> Vec<u8>); 6] = [
+            let others: [(&str, Other); 6] = [
                 ("Kerberos in SPNEGO", |_, kerberos| spnego::response(None, Some(kerberos), None)),
                 ("raw Kerberos", |_, kerberos| kerberos.to_vec()),
                 ("NTLM out of SPNEGO", |right, _| right.to_vec()),

@@ -1,5 +1,5 @@
-//! An NTLM client that does what the test says, right or wrong. Written from the specification and not from the server's
-//! code, so that no misreading can cancel out.
+//! An NTLM client that does what the test says, right or wrong. Written from the specification and not from the
+//! server's code, so that no misreading can cancel out.
 
 use hmac::{Hmac, Mac as _};
 use md4::Md4;
@@ -105,13 +105,17 @@ fn utf16(text: &str) -> Vec<u8> {
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     let mut mac = Hmac::<Md5>::new_from_slice(key).unwrap();
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().into()
 }
 
 fn md5(parts: &[&[u8]]) -> [u8; 16] {
     let mut hash = Md5::new();
-    parts.iter().for_each(|part| hash.update(part));
+    for part in parts {
+        hash.update(part);
+    }
     hash.finalize().into()
 }
 
@@ -192,7 +196,8 @@ impl Ntlm {
         };
         let lm_response = if self.proof == Proof::Nothing { Vec::new() } else { vec![0; 24] };
         let exchanges = flags & KEY_EXCHANGE != 0 && flags & (SIGN | SEAL) != 0;
-        let session_key = if exchanges { [0x5c; 16] } else { base_key };
+        let chosen = md5(&[b"chosen by the client", server_challenge]);
+        let session_key = if exchanges { chosen } else { base_key };
         let sent_key =
             if exchanges && self.sends_key { Stream::new(&base_key).apply(&session_key) } else { Vec::new() };
 

@@ -75,6 +75,8 @@ impl Wire {
     pub(crate) async fn send(&mut self, headers: &str, body: &[u8]) {
         let head = format!("POST /wsman HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
         self.0.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        // TLS may hold back the last of it otherwise.
+        self.0.flush().await.unwrap();
     }
 
     pub(crate) async fn answer(&mut self) -> Answer {
