@@ -183,11 +183,11 @@ fn a_token_logs_in_once() {
 #[test]
 fn no_login_without_a_replay_cache() {
     let Some(lab) = Lab::open("no_login_without_a_replay_cache") else { return };
-    let mut settings = lab.settings("server.keytab", &[]);
-    settings.replay_cache = lab.directory.join("absent/replays");
+    let settings = lab.settings("server.keytab", &[]);
     let server = Kerberos::open(&settings).unwrap();
+    std::fs::create_dir(&settings.replay_cache).unwrap();
     let error = refused(server.begin(None).step(&lab.client().login(Ask::default()).token));
-    assert!(error.to_string().contains("absent/replays"), "{error}");
+    assert!(error.to_string().contains("replays"), "{error}");
 }
 
 #[test]

@@ -21,6 +21,7 @@
 //! turns the user's proof into a command (CVE-2018-0886), so they are refused.
 
 mod handshake;
+mod inner;
 mod ts_credentials;
 mod ts_request;
 mod tunnel;
@@ -41,6 +42,7 @@ use super::protection::{ChannelBinding, Sealing, SecurityContext};
 use super::users::Users;
 use handshake::Handshake;
 
+pub use inner::negotiate;
 pub use ts_request::{NONCE_OCTETS, TS_REQUEST_OCTETS_MAX, TsRequest, TsRequestError};
 pub use tunnel::Identity;
 

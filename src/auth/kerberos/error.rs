@@ -1,5 +1,6 @@
 //! What is wrong with a Kerberos set-up, or with a client's token.
 
+use std::io;
 use std::path::PathBuf;
 
 use super::keytab::KeytabError;
@@ -25,6 +26,14 @@ pub enum KerberosError {
         path: PathBuf,
         /// The names that are there.
         found: String,
+    },
+    /// The replay cache cannot be used, so that no login could be accepted.
+    #[error("replay cache {path}: {source}")]
+    ReplayCache {
+        /// The file at fault.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// A path that C cannot take.
     #[error("{0:?} cannot be given to the Kerberos library: it has a NUL in it")]
@@ -71,6 +80,7 @@ impl KerberosError {
             Self::Library(_)
             | Self::Keytab { .. }
             | Self::NoService { .. }
+            | Self::ReplayCache { .. }
             | Self::Path(_)
             | Self::Credential { .. } => "Kerberos is not set up",
         }

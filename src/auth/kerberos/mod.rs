@@ -24,11 +24,13 @@ mod context;
 mod error;
 mod gss;
 pub mod keytab;
-mod token;
+pub mod token;
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,6 +93,8 @@ impl Kerberos {
             let found = found.into_iter().collect::<Vec<_>>().join(", ");
             return Err(KerberosError::NoService { path: path.clone(), found });
         }
+        check_replay_cache(&settings.replay_cache)
+            .map_err(|source| KerberosError::ReplayCache { path: settings.replay_cache.clone(), source })?;
         let gss = gss::load().map_err(KerberosError::Library)?;
         let (file, replay_cache) = (residual("FILE:", path)?, residual("file2:", &settings.replay_cache)?);
         let mut credentials = Vec::new();
@@ -121,6 +125,19 @@ impl Kerberos {
     /// binding is not looked at.
     pub fn begin(&self, binding: Option<&[u8]>) -> KerberosExchange {
         KerberosExchange { ready: Arc::clone(&self.0), binding: binding.map(<[u8]>::to_vec) }
+    }
+}
+
+/// Whether the library will be able to use the file, or to make it. It is not made here: whoever only wants to know may
+/// be another user than the server, and a file of theirs would keep the server out.
+fn check_replay_cache(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::metadata(directory).map(|_| ())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -1,6 +1,5 @@
 //! What needs no KDC: set-ups that cannot work, and names that are no user's.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -48,6 +47,15 @@ fn set_ups_that_cannot_work_say_why() {
     let text = Kerberos::open(&settings).unwrap_err().to_string();
     assert!(text.starts_with("keytab /nonexistent/server.keytab: No such file"), "{text}");
     assert_eq!(Kerberos::open(&settings).unwrap_err().why(), "Kerberos is not set up");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("server.keytab");
+    fs::write(&path, keytab(&[("HTTP", "a")])).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    for replay_cache in [directory.path().to_owned(), directory.path().join("absent/r")] {
+        let settings = KerberosSettings { keytab: path.clone(), realms: Vec::new(), replay_cache };
+        let error = Kerberos::open(&settings).unwrap_err();
+        assert!(matches!(error, KerberosError::ReplayCache { .. }), "{error}");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ const REQUEST: u8 = 0x6E;
 
 /// The components of the service that the ticket in an initial Kerberos token is for. None when the octets are not such
 /// a token: another mechanism's, one that does not open a login, or damaged.
-pub(super) fn asked_service(token: &[u8]) -> Option<Vec<&[u8]>> {
+pub fn asked_service(token: &[u8]) -> Option<Vec<&[u8]>> {
     let mut rest = whole(token, INITIAL)?;
     let mechanism = next(&mut rest, OID)?;
     if mechanism != MECHANISM && mechanism != MECHANISM_OF_WINDOWS {
