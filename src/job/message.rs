@@ -252,7 +252,7 @@ messages! {
         "CredSSP is on, and the server's certificate has no RSA key; clients in Python take no other",
         ["Name a certificate with an RSA key in [tls]."];
     AUDIT_LOST = "FBD4020", "Could not write the audit log", cause::STORAGE_CAPACITY,
-        "The audit log cannot be written or opened; lost lines are counted, and told in it when it can be written again",
+        "The audit log cannot be written or opened; lost lines are counted, and told in it when it can be again",
         [
             "Free space on the volume of the audit log, or correct audit.file or its permissions.",
             "Send SIGHUP to have the file opened again.",

@@ -8,6 +8,7 @@ mod ntlm_client;
 mod refusals;
 mod sealed;
 mod spnego;
+mod told;
 mod wire;
 
 use failbackd::auth::Role;
