@@ -24,9 +24,7 @@ impl InnerExchange for Acceptor {
                     principal: login.principal,
                     context: login.protection.context,
                 },
-                Progress::Continue(token, exchange) => {
-                    InnerOutcome::Continue { token, exchange: Box::new(exchange) }
-                }
+                Progress::Continue(token, exchange) => InnerOutcome::Continue { token, exchange: Box::new(exchange) },
                 Progress::Rejected(refusal) | Progress::Unsealed(refusal, _) => InnerOutcome::Rejected(refusal),
                 Progress::Busy => InnerOutcome::Busy,
             }
