@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::auth::certificate::{Certificate, CertificateRules};
-use crate::auth::negotiate::{self, NegotiateSettings, Negotiator};
+use crate::auth::credssp::{BeginInner, CurrentIdentity};
+use crate::auth::negotiate::{self, Acceptor, Family, NegotiateSettings, Negotiator};
 use crate::auth::ntlm::ServerNames;
 #[cfg(feature = "pam")]
 use crate::auth::pam::PamService;
-use crate::auth::{Basic, Kerberos, Mechanism, Mechanisms, Throttle, UserFile, Users, UsersError};
+use crate::auth::{Basic, CredSsp, Kerberos, Mechanism, Mechanisms, Throttle, UserFile, Users, UsersError};
 use crate::config::Config;
 use crate::job::Message;
+use crate::transport::{Tls, TlsError};
 
 use super::ids;
 
@@ -28,11 +30,13 @@ pub(super) struct Parts<'p> {
     pub(super) host_name: &'p str,
     pub(super) users: &'p Arc<Users>,
     pub(super) certificates: CertificateRules,
+    /// The certificate that CredSSP shows.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// The mechanisms, in the order in which clients are to see them.
-pub(super) fn mechanisms(parts: Parts<'_>) -> Mechanisms {
-    let Parts { config, host_name, users, certificates } = parts;
+pub(super) fn mechanisms(parts: Parts<'_>) -> Result<Mechanisms, TlsError> {
+    let Parts { config, host_name, users, certificates, tls } = parts;
     let login = &config.login;
     let throttle = Arc::new(Throttle::new(config.limits.throttle()));
     let negotiator = Arc::new(Negotiator {
@@ -52,13 +56,20 @@ pub(super) fn mechanisms(parts: Parts<'_>) -> Mechanisms {
         };
         offered.extend(negotiate::mechanisms(&negotiator, settings));
     }
+    if login.credssp {
+        let identity = credssp_identity(config, host_name, tls)?;
+        let inner: BeginInner = Arc::new(move || Box::new(Acceptor::new(Arc::clone(&negotiator), Family::Any)));
+        let computations_max = config.limits.basic(cores()).verifications_max;
+        let credssp = CredSsp::new(Arc::clone(users), identity, inner, login.channel_binding, computations_max);
+        offered.push(Arc::new(credssp));
+    }
     if login.basic {
         offered.push(Arc::new(basic(config, users, &throttle)));
     }
     if config.client_certificates.authorities().is_some() {
         offered.push(Arc::new(Certificate::new(Arc::clone(users), certificates)));
     }
-    Mechanisms::new(offered, Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max)
+    Ok(Mechanisms::new(offered, Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max))
 }
 
 /// Kerberos, where it is wanted and everything that it needs is there. The log says once why it is not offered.
@@ -79,6 +90,19 @@ fn kerberos(config: &Config) -> Option<Kerberos> {
             None
         }
     }
+}
+
+/// The certificate of the TLS listener as it is when a client asks; without such a listener, one read for this alone.
+fn credssp_identity(config: &Config, host_name: &str, tls: Option<Arc<Tls>>) -> Result<CurrentIdentity, TlsError> {
+    let tls = match tls {
+        Some(tls) => tls,
+        None => Arc::new(super::tls(config, host_name)?),
+    };
+    if !tls.identity().is_rsa() {
+        let path = tls.certificate_file().display();
+        tracing::warn!(message_id = Message::CREDSSP_KEY.id, %path, "some clients will not take it for CredSSP");
+    }
+    Ok(Arc::new(move || tls.identity()))
 }
 
 fn basic(config: &Config, users: &Arc<Users>, throttle: &Arc<Throttle>) -> Basic {

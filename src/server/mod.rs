@@ -97,8 +97,9 @@ impl Server {
         let lines = listeners.iter().map(ToString::to_string).collect();
         let users = Arc::new(logins::users(config)?);
         let certificates = CertificateRules::parse(&config.client_certificates.rules)?;
-        let parts = logins::Parts { config, host_name: world.host_name(), users: &users, certificates };
-        let mechanisms = logins::mechanisms(parts);
+        let parts =
+            logins::Parts { config, host_name: world.host_name(), users: &users, certificates, tls: tls.clone() };
+        let mechanisms = logins::mechanisms(parts)?;
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
         Ok(Self { world, running, http, https, tls, users, audit, lines, patience })
