@@ -3,6 +3,7 @@
 //! for another reason than the one that the test is about.
 
 mod binding;
+mod credssp;
 mod handshakes;
 mod ntlm_client;
 mod refusals;

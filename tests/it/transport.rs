@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use failbackd::auth::credssp;
 use failbackd::auth::negotiate::{self, NegotiateSettings, Negotiator};
 use failbackd::auth::ntlm::ServerNames;
 use failbackd::auth::password::{Cost, NtHash, SALT_OCTETS, StoredPassword};
 use failbackd::auth::{
-    Basic, BasicSettings, ChannelBinding, Mechanism, Mechanisms, Role, Secrets, Throttle, ThrottleSettings, UserFile,
-    Users,
+    Basic, BasicSettings, ChannelBinding, CredSsp, Mechanism, Mechanisms, Role, Secrets, Throttle, ThrottleSettings,
+    UserFile, Users,
 };
 use failbackd::transport::{
     Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, Login, Peer, RequestContext, Running, Tls,
@@ -84,6 +85,8 @@ pub(crate) struct NegotiateSetup {
     pub(crate) channel_binding: ChannelBinding,
     pub(crate) require_mic: bool,
     pub(crate) advertise_ntlm: bool,
+    /// CredSSP as well.
+    pub(crate) credssp: bool,
 }
 
 impl Default for Setup {
@@ -127,11 +130,13 @@ impl Server {
             let password = StoredPassword::create(password.as_bytes(), [5; SALT_OCTETS], setup.cost).unwrap();
             file.add_with(name, role, &Secrets { password: Some(password), nt_hash }).unwrap();
         }
+        let now = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+        let tls = Arc::new(Tls::self_made(directory.path(), "home.example", now).unwrap());
         let users = Users::open(file.clone(), Duration::ZERO, [6; SALT_OCTETS], Instant::now()).unwrap();
         let users = Arc::new(users);
         let throttle = Arc::new(Throttle::new(setup.throttle));
         let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
-        if let Some(NegotiateSetup { channel_binding, require_mic, advertise_ntlm }) = setup.negotiate {
+        if let Some(NegotiateSetup { channel_binding, require_mic, advertise_ntlm, credssp }) = setup.negotiate {
             let negotiator = Arc::new(Negotiator {
                 users: Arc::clone(&users),
                 throttle: Arc::clone(&throttle),
@@ -143,11 +148,14 @@ impl Server {
             let settings =
                 NegotiateSettings { advertise_ntlm, channel_binding, allow_unencrypted: setup.allow_unencrypted };
             offered.extend(negotiate::mechanisms(&negotiator, settings));
+            if credssp {
+                let (inner, tls) = (credssp::negotiate(negotiator), Arc::clone(&tls));
+                let identity = Arc::new(move || tls.identity());
+                offered.push(Arc::new(CredSsp::new(Arc::clone(&users), identity, inner, channel_binding, 2)));
+            }
         }
         offered.push(Arc::new(Basic::new(Arc::clone(&users), throttle, setup.basic, &[7; 32])));
         let mechanisms = Mechanisms::new(offered, users, setup.allow_unencrypted, 16);
-        let now = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
-        let tls = Arc::new(Tls::self_made(directory.path(), "home.example", now).unwrap());
         let http = Listener::http("127.0.0.1:0").unwrap();
         let https = Listener::https("127.0.0.1:0", Arc::clone(&tls)).unwrap();
         let local = Listener::local(&directory.path().join("admin.sock")).unwrap();

@@ -104,8 +104,8 @@ pub struct CredSsp {
 impl CredSsp {
     /// `inner` begins the handshakes that prove the user. `binding` says whether messages may go unsealed over the TLS
     /// of HTTPS: CredSSP ties a login to its own TLS connection and not to that one, so that without sealing whoever
-    /// sits between could pass a login on and then speak in its name. `computations_max` bounds the TLS handshakes that are
-    /// computed at the same time.
+    /// sits between could pass a login on and then speak in its name. `computations_max` bounds the TLS handshakes that
+    /// are computed at the same time.
     pub fn new(
         users: Arc<Users>,
         identity: CurrentIdentity,
