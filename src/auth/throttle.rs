@@ -47,6 +47,12 @@ struct Failures {
     waiting: u32,
 }
 
+impl Failures {
+    fn forgotten(&self, now: Instant) -> bool {
+        self.waiting == 0 && now.saturating_duration_since(self.last) >= MEMORY
+    }
+}
+
 /// What a login has to do before its proof is looked at.
 pub enum Turn {
     /// Nothing.
@@ -71,13 +77,23 @@ impl Throttle {
         Self { settings, hasher: RandomState::new(), pairs: Mutex::default() }
     }
 
+    fn pair(&self, address: Option<IpAddr>, user: &str) -> Pair {
+        (address.map(network), self.hasher.hash_one(user.to_lowercase()))
+    }
+
+    /// Whether a login by `user` (compared without case) from `address` would not have to wait.
+    pub fn is_clear(&self, address: Option<IpAddr>, user: &str, now: Instant) -> bool {
+        let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        pairs.get(&self.pair(address, user)).is_none_or(|failures| failures.forgotten(now))
+    }
+
     /// The turn of a login by `user` (compared without case) from `address`.
     pub fn turn(self: &Arc<Self>, address: Option<IpAddr>, user: &str, now: Instant) -> Turn {
-        let pair = (address.map(network), self.hasher.hash_one(user.to_lowercase()));
+        let pair = self.pair(address, user);
         let mut attempt = Attempt { throttle: Arc::clone(self), pair, waits: false };
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(failures) = pairs.get_mut(&pair) else { return Turn::Now(attempt) };
-        if failures.waiting == 0 && now.saturating_duration_since(failures.last) >= MEMORY {
+        if failures.forgotten(now) {
             pairs.remove(&pair);
             return Turn::Now(attempt);
         }
@@ -100,7 +116,7 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 impl Attempt {
-    /// The proof was wrong, or there is no such user.
+    /// The proof was wrong, or there is no such user, or nobody had the time to tell.
     pub fn failed(self, now: Instant) {
         let mut pairs = self.throttle.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         if pairs.len() >= PAIRS_MAX && !pairs.contains_key(&self.pair) {
@@ -186,8 +202,12 @@ mod tests {
         let [near, far] = ["2001:db8::1:2", "2001:db8::ffff:1"].map(|address| network(address.parse().unwrap()));
         assert_eq!((near, near.to_string().as_str()), (far, "2001:db8::"));
         assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()).to_string(), "192.0.2.1");
+        let clear = |from, user| throttle.is_clear(Some(address(from)), user, now);
+        assert!(!clear(1, "Otto") && clear(2, "vera") && clear(3, "otto"));
+        assert!(throttle.is_clear(Some(address(1)), "otto", now + MEMORY), "forgotten");
         let Turn::After(_, attempt) = throttle.turn(Some(address(1)), "otto", now) else { panic!("no wait") };
         attempt.succeeded();
+        assert!(clear(1, "otto"));
         assert_eq!(wait(&throttle.turn(Some(address(1)), "otto", now)), Some(0));
         assert_eq!(wait(&throttle.turn(Some(address(2)), "otto", now)), Some(250));
         assert_eq!(wait(&throttle.turn(Some(address(2)), "otto", now + MEMORY)), Some(0), "forgotten");
