@@ -249,6 +249,9 @@ fn a_password_is_told_of_when_it_is_checked_and_a_refusal_whenever_there_is_one(
         assert_eq!(status(&server, "otto", "wrong").await, 401);
         let refused = "Basic as otto: wrong password or unknown user";
         assert_eq!(server.logins.lock().unwrap()[1..], [refused, refused]);
+        assert_eq!(status(&server, &"\u{f6}".repeat(5_000), "x").await, 401);
+        let told = server.logins.lock().unwrap().pop().unwrap();
+        assert_eq!(told, format!("Basic as {}: wrong password or unknown user", "\u{f6}".repeat(256)));
         let server = Server::start(Setup { allow_unencrypted: false, ..Setup::default() });
         assert_eq!(status(&server, "otto", "secret").await, 403);
         assert_eq!(server.once(&post("Authorization: secret\r\n", "x")).await.status, 403);
