@@ -16,11 +16,13 @@ mod local;
 pub mod mechanism;
 pub mod negotiate;
 pub mod ntlm;
+mod pace;
 #[cfg(feature = "pam")]
 pub mod pam;
 pub mod password;
 pub mod principal;
 pub mod protection;
+mod queue;
 pub mod seal;
 pub mod session;
 pub mod spnego;
