@@ -4,8 +4,8 @@
 //! else. There is no default principal and no constructor outside this module, so a request without proof has no
 //! identity that a mistake elsewhere could make use of.
 //!
-//! [`principal`], [`mechanism`] and [`password`] are pure. [`users`] reads and writes the users file; [`basic`] runs
-//! its slow verifications on blocking threads.
+//! [`principal`], [`mechanism`], [`password`], [`ntlm`] and [`spnego`] are pure. [`users`] reads and writes the users
+//! file; [`basic`] and [`negotiate`] run what is slow on blocking threads.
 
 pub mod basic;
 mod cache;
