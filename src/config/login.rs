@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth::kerberos::SERVICES;
 use crate::auth::{ChannelBinding, KerberosSettings};
 
 /// The replay cache's name in the data directory.
@@ -57,13 +58,22 @@ impl LoginConfig {
 }
 
 /// Kerberos.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KerberosConfig {
     /// The keytab with the keys of `HTTP/host` and `WSMAN/host`; empty means no Kerberos.
     pub keytab: PathBuf,
+    /// The services that clients may ask for. Some clients ask for `host`, whose key other programs of the machine have
+    /// too: add it only where they are to be taken all the same.
+    pub services: Vec<String>,
     /// The realms whose users may log in, as the users of the same names; empty takes those of the keytab.
     pub realms: Vec<String>,
+}
+
+impl Default for KerberosConfig {
+    fn default() -> Self {
+        Self { keytab: PathBuf::new(), services: SERVICES.map(str::to_owned).to_vec(), realms: Vec::new() }
+    }
 }
 
 impl KerberosConfig {
@@ -76,6 +86,7 @@ impl KerberosConfig {
     pub fn settings(&self, data_dir: &Path) -> KerberosSettings {
         KerberosSettings {
             keytab: self.keytab.clone(),
+            services: self.services.clone(),
             realms: self.realms.clone(),
             replay_cache: data_dir.join(REPLAY_CACHE_FILE),
         }

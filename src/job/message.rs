@@ -156,6 +156,13 @@ messages! {
             "Let the client log in again: login and connection were ended.",
             "If it comes again, look for a proxy that changes or repeats requests.",
         ];
+    CLEAR_REFUSED = "FBD1107", "Refused a message in clear of", cause::ACCESS,
+        "The login of the connection must seal its messages, and the client sent one in clear",
+        [
+            "Let the client seal its messages; failbackd auth doctor --client NAME says how.",
+            "Let the client connect over HTTPS with channel bindings.",
+            "Set allow_unencrypted (HTTP) or channel_binding in [login] (HTTPS), where you can do without.",
+        ];
     OUT_OF_SPACE = "FBD2001", "Could not finish the operation on", cause::STORAGE_CAPACITY,
         "The volume of an image is full",
         ["Free space on the volume.", "Start the operation again."];

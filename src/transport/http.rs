@@ -160,6 +160,7 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
     match form {
         Form::Clear(charset) => {
             if !octets.is_empty() && sealing::required(connection, caller.principal.as_deref()) {
+                sealing::log_clear(connection, caller.principal.as_deref());
                 return *explain(StatusCode::FORBIDDEN, sealing::REQUIRED);
             }
             answer(connection, &caller, octets, charset, false).await

@@ -4,6 +4,7 @@
 //! `eval "$(conformance/clients/kdc start DIR alice SECRET)"`, then
 //! `FAILBACKD_TEST_KDC=DIR FAILBACKD_TEST_PYTHON=venv/bin/python cargo test --test it kerberos::`.
 
+mod http;
 mod lab;
 
 use failbackd::auth::{Kerberos, KerberosError, SealError, SecurityContext as _};

@@ -2,15 +2,15 @@
 //! itself does what it should not, and beside each refusal stands the same login done right, so that nothing is refused
 //! for another reason than the one that the test is about.
 
-mod binding;
+pub(crate) mod binding;
 mod credssp;
 mod handshakes;
 mod ntlm_client;
 mod refusals;
 mod sealed;
-mod spnego;
+pub(crate) mod spnego;
 mod told;
-mod wire;
+pub(crate) mod wire;
 
 use failbackd::auth::Role;
 

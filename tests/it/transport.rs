@@ -16,8 +16,8 @@ use failbackd::auth::negotiate::{self, NegotiateSettings, Negotiator};
 use failbackd::auth::ntlm::ServerNames;
 use failbackd::auth::password::{Cost, NtHash, SALT_OCTETS, StoredPassword};
 use failbackd::auth::{
-    Basic, BasicSettings, ChannelBinding, CredSsp, Mechanism, Mechanisms, Role, Secrets, Throttle, ThrottleSettings,
-    UserFile, Users,
+    Basic, BasicSettings, ChannelBinding, CredSsp, Kerberos, Mechanism, Mechanisms, Role, Secrets, Throttle,
+    ThrottleSettings, UserFile, Users,
 };
 use failbackd::transport::{
     Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, Login, Peer, RequestContext, Running, Tls,
@@ -74,6 +74,8 @@ pub(crate) struct Setup {
     pub(crate) throttle: ThrottleSettings,
     /// Negotiate and NTLM, and an NT hash for every user; none leaves them out.
     pub(crate) negotiate: Option<NegotiateSetup>,
+    /// Kerberos as a part of Negotiate.
+    pub(crate) kerberos: Option<Kerberos>,
     /// Name, password, role.
     pub(crate) users: Vec<(&'static str, &'static str, Role)>,
     pub(crate) cost: Cost,
@@ -102,6 +104,7 @@ impl Default for Setup {
             },
             throttle: ThrottleSettings { delay: Duration::ZERO, delay_max: Duration::ZERO },
             negotiate: None,
+            kerberos: None,
             users: vec![("otto", "secret", Role::Operator)],
             cost: CHEAP,
         }
@@ -140,7 +143,7 @@ impl Server {
             let negotiator = Arc::new(Negotiator {
                 users: Arc::clone(&users),
                 throttle: Arc::clone(&throttle),
-                kerberos: None,
+                kerberos: setup.kerberos,
                 names: ServerNames::of_host("home.example"),
                 require_mic,
                 clock: Arc::new(|| Duration::from_hours(480_000)),

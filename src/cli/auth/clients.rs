@@ -67,7 +67,11 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "pypsrp",
         title: "pypsrp (Python)",
         rows: &[
-            row(Way::Kerberos, Wire::Sealed, "WSMan('{host}', port={port}, ssl=False, auth='kerberos')"),
+            row(
+                Way::Kerberos,
+                Wire::Sealed,
+                "WSMan('{host}', port={port}, ssl=False, auth='kerberos', negotiate_service='HTTP')",
+            ),
             row(
                 Way::Ntlm,
                 Wire::Sealed,
@@ -97,7 +101,8 @@ pub(super) const CLIENTS: &[Client] = &[
                  cert_validation='server.pem')",
             ),
         ],
-        note: "",
+        note: "Without negotiate_service it asks for a ticket for the service host, which is taken only where \
+               services in [kerberos] names host.",
     },
     Client {
         name: "pywinrm",
@@ -201,7 +206,8 @@ pub(super) const CLIENTS: &[Client] = &[
             row(
                 Way::Basic,
                 Wire::Tls,
-                "Invoke-WSManAction -ConnectionURI https://{host}:{port}/wsman -Authentication Basic -Credential {user} ...",
+                "Invoke-WSManAction -ConnectionURI https://{host}:{port}/wsman -Authentication Basic \
+                 -Credential {user} ...",
             ),
         ],
         note: "Written from what these clients send; Windows itself was not at hand.",
@@ -230,7 +236,8 @@ pub(super) const CLIENTS: &[Client] = &[
             row(Way::BareNtlm, Wire::Tls, "wsman identify -h {host} -P {port} -u {user} -p ... -y ntlm -c server.pem"),
             row(Way::Basic, Wire::Clear, "wsman identify -h {host} -P {port} -u {user} -p ... -y basic"),
         ],
-        note: "Give -y: without it, it asks for a Kerberos ticket first. -y ntlm needs advertise_ntlm = true in [login].",
+        note: "Give -y: without it, it asks for a Kerberos ticket first. \
+               -y ntlm needs advertise_ntlm = true in [login].",
     },
     Client {
         name: "omicli",

@@ -1,9 +1,8 @@
 //! What the doctor looks at, gathered once: the configuration and the files that it names.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use crate::auth::kerberos::{Kerberos, Keytab, is_our_service};
+use crate::auth::kerberos::{Kerberos, KerberosSettings, Keytab};
 use crate::auth::{UserEntry, UserFile};
 use crate::config::Config;
 use crate::transport::Tls;
@@ -74,16 +73,17 @@ fn kerberos(config: &Config) -> Part<Vec<String>> {
     if keytab.as_os_str().is_empty() {
         return Part::Off;
     }
-    match Kerberos::open(&config.kerberos.settings(&config.data_dir)) {
-        Ok(_) => Part::Ready(services(keytab)),
+    let settings = config.kerberos.settings(&config.data_dir);
+    match Kerberos::open(&settings) {
+        Ok(_) => Part::Ready(services(&settings)),
         Err(error) => Part::Broken(error.to_string()),
     }
 }
 
 /// The names of a keytab that was opened just now, each once.
-fn services(keytab: &Path) -> Vec<String> {
-    let entries = Keytab::read(keytab).map(|keytab| keytab.entries).unwrap_or_default();
-    let ours = entries.iter().filter(|entry| entry.service().is_some_and(is_our_service));
+fn services(settings: &KerberosSettings) -> Vec<String> {
+    let entries = Keytab::read(&settings.keytab).map(|keytab| keytab.entries).unwrap_or_default();
+    let ours = entries.iter().filter(|entry| entry.service().is_some_and(|service| settings.takes(service)));
     ours.map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect()
 }
 

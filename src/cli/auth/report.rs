@@ -50,11 +50,11 @@ pub(super) fn overview(facts: &Facts) -> String {
 
 /// One mechanism: over what it goes, or what keeps it from each.
 fn mechanism(text: &mut String, facts: &Facts, name: &str, way: Way, wires: &[Wire]) {
-    let wired: Vec<(Wire, Vec<String>)> =
+    let found: Vec<(Wire, Vec<String>)> =
         wires.iter().map(|wire| (*wire, obstacles(facts, way, *wire, &Who::default()))).collect();
-    let open: Vec<&str> = wired.iter().filter(|(_, why)| why.is_empty()).map(|(wire, _)| wire_text(*wire)).collect();
+    let open: Vec<&str> = found.iter().filter(|(_, why)| why.is_empty()).map(|(wire, _)| wire_text(*wire)).collect();
     if open.is_empty() {
-        let least = wired.into_iter().map(|(_, why)| why).min_by_key(Vec::len).unwrap_or_default();
+        let least = found.into_iter().map(|(_, why)| why).min_by_key(Vec::len).unwrap_or_default();
         let _ = writeln!(text, "  no   {name:12} {}", least.join("; "));
         return;
     }
@@ -279,4 +279,88 @@ fn lacking(
 
 fn bare(what: &str) -> &str {
     what.trim_start_matches("an ").trim_start_matches("a ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::ServerCertificate;
+    use super::*;
+    use crate::auth::{Role, UserEntry};
+    use crate::config::Config;
+
+    fn user(name: &str, has_password: bool, has_nt_hash: bool) -> UserEntry {
+        UserEntry { name: name.to_owned(), role: Role::Operator, has_password, has_nt_hash }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            config: Config::default(),
+            users: Ok(vec![user("otto", true, false), user("nora", true, true), user("kim", false, false)]),
+            kerberos: Part::Off,
+            certificate: Part::Ready(ServerCertificate { fingerprint: "AA:BB".to_owned(), rsa: false }),
+            client_certificates: Part::Off,
+        }
+    }
+
+    fn told(facts: &Facts, client: &str, user: Option<&str>) -> Vec<String> {
+        let client = clients::find(client).unwrap();
+        let text = connect(facts, client, &Who { user, host: Some("home.example") });
+        text.lines().filter(|line| line.starts_with("yes") || line.starts_with("no ")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_client_is_told_what_works_for_its_user() {
+        let all = told(&facts(), "pypsrp", Some("nora"));
+        assert_eq!(all.iter().filter(|line| line.starts_with("yes")).count(), 3, "{all:?}");
+        assert_eq!(told(&facts(), "pypsrp", Some("otto")).iter().filter(|line| line.starts_with("yes")).count(), 1);
+        assert_eq!(told(&facts(), "pypsrp", Some("kim")).iter().filter(|line| line.starts_with("yes")).count(), 0);
+        let mut kerberos = facts();
+        kerberos.kerberos = Part::Ready(vec!["HTTP/home.example@EXAMPLE".to_owned()]);
+        assert_eq!(told(&kerberos, "pypsrp", Some("kim"))[0], "yes  Kerberos over HTTP (sealed)");
+        kerberos.kerberos = Part::Ready(vec!["HTTP/other.example@EXAMPLE".to_owned()]);
+        assert_eq!(told(&kerberos, "pypsrp", Some("kim"))[0], "no   Kerberos over HTTP (sealed)");
+    }
+
+    #[test]
+    fn each_setting_that_stands_in_the_way_is_named() {
+        let obstacles_of = |way, wire, change: &dyn Fn(&mut Facts)| {
+            let mut facts = facts();
+            change(&mut facts);
+            obstacles(&facts, way, wire, &Who::default()).join("; ")
+        };
+        let relaxed = |facts: &mut Facts| facts.config.login.channel_binding = ChannelBinding::Relaxed;
+        assert!(obstacles_of(Way::BareNtlm, Wire::Tls, &|_| {}).contains("channel_binding"));
+        assert_eq!(obstacles_of(Way::BareNtlm, Wire::Tls, &relaxed), "");
+        assert!(obstacles_of(Way::Basic, Wire::Clear, &|_| {}).contains("allow_unencrypted"));
+        assert_eq!(obstacles_of(Way::Basic, Wire::Clear, &|it| it.config.allow_unencrypted = true), "");
+        assert!(obstacles_of(Way::Ntlm, Wire::Sealed, &|it| it.config.http = "off".to_owned()).contains("http"));
+        assert!(obstacles_of(Way::Ntlm, Wire::Tls, &|it| it.config.login.negotiate = false).contains("negotiate"));
+        assert!(obstacles_of(Way::Ntlm, Wire::Tls, &|it| it.users = Ok(Vec::new())).contains("--ntlm"));
+        assert!(
+            obstacles_of(Way::Kerberos, Wire::Tls, &|it| it.kerberos = Part::Broken("why".to_owned())).contains("why")
+        );
+        assert!(obstacles_of(Way::Certificate, Wire::Tls, &|_| {}).contains("authorities"));
+        let credssp = obstacles_of(Way::CredSsp, Wire::Tls, &|_| {});
+        assert!(credssp.contains("credssp = true") && credssp.contains("RSA"), "{credssp}");
+    }
+
+    #[test]
+    fn the_overview_names_every_mechanism_and_user() {
+        let text = overview(&facts());
+        for word in ["NTLM", "Kerberos", "CredSSP", "Basic", "Certificate", "otto", "nora", "AA:BB", "sealed"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(text.contains("kim   operator       Kerberos or certificate alone"), "{text}");
+    }
+
+    #[test]
+    fn every_line_of_every_client_is_filled_in() {
+        for name in clients::names() {
+            let client = clients::find(name).unwrap();
+            for row in client.rows {
+                let line = fill(&facts(), row.line, row.wire, &Who { user: Some("otto"), host: Some("h") });
+                assert!(!line.contains("{host}") && !line.contains("{port}") && !line.contains("{user}"), "{line}");
+            }
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::wire::{Wire, Wrapping};
 use crate::transport::{NegotiateSetup, Server, Setup, run};
 
 /// The binding of the server's own certificate.
-fn own_binding(server: &Server) -> Vec<u8> {
+pub(crate) fn own_binding(server: &Server) -> Vec<u8> {
     let pem = std::fs::read_to_string(server.directory.path().join("certificate.pem")).unwrap();
     let lines = pem.lines().skip_while(|line| !line.contains("BEGIN CERTIFICATE")).skip(1);
     let text: String = lines.take_while(|line| !line.contains("END")).collect();

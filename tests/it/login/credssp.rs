@@ -416,9 +416,9 @@ fn tokens_of_any_length_are_answered() {
             assert_eq!(wire.token("CredSSP", &token).await.status, 401);
         }
         let mut wire = Wire::connect(&server, false).await;
-        assert_eq!(wire.token("CredSSP", &[0x16; 100_000]).await.status, 431, "more than headers may have");
+        assert_eq!(wire.token("CredSSP", &vec![0x16; 100_000]).await.status, 431, "more than headers may have");
         // Messages inside that are cut, too long, or none.
-        for message in [&b"x"[..], &[0x30; 40_000], b""] {
+        for message in [&b"x"[..], &vec![0x30; 40_000], b""] {
             let mut client = CredSsp::connect(&server, false).await;
             client.shake_hands().await;
             let records: Vec<u8> = message.chunks(16 * 1024).flat_map(|part| client.seal(part)).collect();

@@ -3,6 +3,8 @@
 pub(crate) const OID_SPNEGO: &[u8] = b"\x06\x06\x2b\x06\x01\x05\x05\x02";
 pub(crate) const OID_NTLM: &[u8] = b"\x06\x0a\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a";
 pub(crate) const OID_KRB5: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02";
+/// The same as Windows 2000 misspelt it.
+pub(crate) const OID_MS_KRB5: &[u8] = b"\x06\x09\x2a\x86\x48\x82\xf7\x12\x01\x02\x02";
 /// NEGOEX, which Windows offers and nobody here speaks.
 pub(crate) const OID_NEGOEX: &[u8] = b"\x06\x0a\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x1e";
 

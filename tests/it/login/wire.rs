@@ -231,9 +231,17 @@ impl Sealed {
 
 /// The message in a sealed answer.
 fn open(session: &mut Session, body: &[u8]) -> Vec<u8> {
+    let (signature, ciphertext) = parts(body);
+    assert_eq!(signature.len(), 16);
+    session.unseal(&[signature, ciphertext].concat())
+}
+
+/// Signature and ciphertext of a sealed answer.
+pub(crate) fn parts(body: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mark = b"\tContent-Type: application/octet-stream\r\n";
     let start = body.windows(mark.len()).position(|it| it == mark).expect("the second part") + mark.len();
-    let token = body[start..].strip_suffix(b"--Encrypted Boundary--\r\n").expect("the trailer");
-    assert_eq!(token[..4], 16_u32.to_le_bytes());
-    session.unseal(&token[4..])
+    let part = body[start..].strip_suffix(b"--Encrypted Boundary--\r\n").expect("the trailer");
+    let (octets, token) = part.split_first_chunk().unwrap();
+    let (signature, ciphertext) = token.split_at(u32::from_le_bytes(*octets) as usize);
+    (signature.to_vec(), ciphertext.to_vec())
 }
