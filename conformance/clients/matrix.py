@@ -1,102 +1,127 @@
-"""Runs the clients one after the other and prints what each could do. Exit code 1 when something did not work."""
+"""Runs clients against servers with different settings and prints what each could do.
+
+Three parts: what each client does step by step (steps.py); every client by every mechanism over every transport, as
+cells.toml expects it (cells.py); attacks with real tools (negative.py). Exit code 1 when anything is not as it should
+be."""
 
 import argparse
 import os
+import shutil
+import signal
 import sys
+import tempfile
 import time
-import traceback
 from pathlib import Path
 
-STEPS = ["identify", "get", "enumerate", "pull", "query", "invoke", "job"]
-# Name on the command line, module, class.
-CLIENTS = [
-    ("curl", "with_curl", "Curl"),
-    ("pypsrp", "with_pypsrp", "Pypsrp"),
-    ("pywinrm", "with_pywinrm", "Pywinrm"),
-    ("dracclient", "with_dracclient", "Dracclient"),
-    ("wsl", "with_wsl", "Wsl"),
-    ("wsmancli", "with_shapes", "Wsmancli"),
-    ("wsmancli-utf16", "with_shapes", "WsmancliUtf16"),
-    ("omicli", "with_shapes", "Omicli"),
-    ("cimcmdlets", "with_shapes", "CimCmdlets"),
-]
+PARTS = ["steps", "cells", "negative"]
+# A cell takes a machine for itself.
+VMS = 160
 
 
-def load(module, name):
-    """The class of a client; imported late, so that --list needs no client installed."""
-    return getattr(__import__(module), name)
+def arguments():
+    """The command line."""
+    import cells
+    import steps
+
+    names = list(dict.fromkeys([*steps.CLIENTS, *cells.CLIENTS]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--list", action="store_true", help="print the clients' names")
+    parser.add_argument("--binary", type=Path, help="failbackd")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part; may be given again")
+    parser.add_argument("client", nargs="*", help="only these clients")
+    given = parser.parse_args()
+    if given.list:
+        print("\n".join(names))
+        sys.exit(0)
+    unknown = [name for name in given.client if name not in names]
+    if unknown:
+        parser.error(f"unknown clients {unknown}; there are {names}")
+    given.client = given.client or names
+    given.part = given.part or PARTS
+    return given
 
 
-def run_client(name, client):
-    """All steps of a client: step to (word, reason). A step that a client does not have is a dash."""
-    results = {}
-    for step in STEPS:
-        action = getattr(client, step, None)
-        if action is None:
-            results[step] = ("-", "")
-            continue
-        began = time.monotonic()
-        try:
-            action()
-            results[step] = ("ok", f"{(time.monotonic() - began) * 1000:.0f} ms")
-        except Exception as error:  # a client may raise anything: all of it is a result
-            results[step] = ("FAIL", f"{type(error).__name__}: {error}"[:500])
-            if os.environ.get("CLIENTS_TRACE"):
-                traceback.print_exc()
-        print(f"{name:<15} {step:<10} {results[step][0]:<5} {results[step][1]}", flush=True)
-    return results
+def run_steps(given, scratch, credentials):
+    """The first part, on a server of its own with real disks."""
+    import steps
+    from servers import Server
+
+    names = [name for name in steps.CLIENTS if name in given.client]
+    server = Server(given.binary, scratch, "steps", credentials)
+    # The last machine is not ready for a failback.
+    server.prepare("--vms", str(len(names) + 1))
+    try:
+        server.start({"allow_unencrypted": True})
+        server.wait()
+        return tell_log(server, steps.run(server, scratch, names))
+    finally:
+        server.stop()
 
 
-def print_matrix(table):
-    """The matrix: clients down, steps across, reasons below."""
-    width = max(len(name) for name in table) + 2
-    print()
-    print(" " * width + "".join(f"{step:<11}" for step in STEPS) + "version")
-    for name, (version, results) in table.items():
-        print(f"{name:<{width}}" + "".join(f"{results[step][0]:<11}" for step in STEPS) + version)
-    failures = [
-        (name, step, reason)
-        for name, (_, results) in table.items()
-        for step, (word, reason) in results.items()
-        if word == "FAIL"
-    ]
-    for name, step, reason in failures:
-        print(f"FAIL {name} {step}: {reason}")
-    return not failures
+def run_cells(given, scratch, credentials):
+    """The second and the third part, on a server for each setting."""
+    import cells
+    import negative
+    from servers import Server
+
+    table = cells.Table.read()
+    servers = {name: Server(given.binary, scratch, name, credentials) for name in table.servers}
+    first, *others = servers.values()
+    first.prepare("--diskless", "--vms", str(VMS))
+    for server in others:
+        server.copy(first)
+    failures = []
+    try:
+        for name, settings in table.servers.items():
+            servers[name].start({"fault_backend": True, **settings})
+        for server in servers.values():
+            server.wait()
+        if "cells" in given.part:
+            failures += cells.Matrix(table, servers, credentials, scratch).run(given.client)
+        if "negative" in given.part:
+            failures += negative.run(servers, credentials, scratch)
+        for server in servers.values():
+            tell_log(server, [failure for failure in failures if f", {server.name}, " in failure])
+    finally:
+        for server in servers.values():
+            server.stop()
+    return failures
+
+
+def tell_log(server, failures):
+    """The end of a server's log, when something failed there."""
+    if failures:
+        print(f"--- the log of the server {server.name}, its end\n{server.end_of_log(30)}")
+    return failures
 
 
 def main():
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--list", action="store_true", help="print the clients' names")
-    parser.add_argument("--port", type=int)
-    parser.add_argument("--scratch", type=Path)
-    parser.add_argument("client", nargs="*", help="only these clients")
-    arguments = parser.parse_args()
-    names = [name for name, _, _ in CLIENTS]
-    if arguments.list:
-        print("\n".join(names))
-        return 0
-    unknown = [name for name in arguments.client if name not in names]
-    if unknown:
-        parser.error(f"unknown clients {unknown}; there are {names}")
+    given = arguments()
+    from servers import make_credentials, start_kdc, stop_kdc
 
-    from lab import Lab
-
-    lab = Lab(
-        "127.0.0.1", arguments.port, os.environ["CLIENTS_USER"], os.environ["CLIENTS_PASSWORD"], arguments.scratch
-    )
-    chosen = [entry for entry in CLIENTS if not arguments.client or entry[0] in arguments.client]
-    machines = lab.machines()
-    if len(machines) < len(chosen):
-        print(f"{len(chosen)} clients, but only {len(machines)} machines are ready for a failback")
-        return 1
-    table = {}
-    for (name, module, kind), machine in zip(chosen, machines):
-        client = load(module, kind)(lab, machine)
-        print(f"{name:<15} machine    {machine.name} {machine.guid}")
-        table[name] = (client.version(), run_client(name, client))
-    return 0 if print_matrix(table) else 1
+    # Whoever ends this script ends what it started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    began = time.monotonic()
+    scratch = Path(tempfile.mkdtemp(prefix="clients-"))
+    failures = []
+    try:
+        credentials = make_credentials(scratch)
+        start_kdc(scratch, credentials)
+        if "steps" in given.part:
+            failures += run_steps(given, scratch, credentials)
+        if "cells" in given.part or "negative" in given.part:
+            failures += run_cells(given, scratch, credentials)
+    finally:
+        stop_kdc(scratch)
+        if os.environ.get("KEEP_LAB"):
+            print(f"the lab is kept in {scratch}")
+        else:
+            shutil.rmtree(scratch, ignore_errors=True)
+    for failure in failures:
+        print(f"FAILED {failure}")
+    print(f"{len(failures)} failures after {time.monotonic() - began:.0f} s")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ class Dracclient:
         self.machine, self.instance_id = machine, None
         self.client = Client(lab.host, lab.user, lab.password, port=lab.port, path="/wsman", protocol="http")
 
-    def version(self):
+    @staticmethod
+    def version():
         return importlib.metadata.version("python-dracclient")
 
     def enumerate(self):

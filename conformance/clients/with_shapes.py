@@ -5,11 +5,8 @@ The files in shapes/ hold a request's head and body as that client writes them, 
 import http.client
 import socket
 import uuid
-from pathlib import Path
 
 import lab as of
-
-SHAPES = Path(__file__).parent / "shapes"
 
 
 class Shape:
@@ -25,12 +22,13 @@ class Shape:
         self.lab, self.machine, self.instance_id, self.context = lab, machine, None, None
         self.session_id = str(uuid.uuid4()).upper()
 
-    def version(self):
+    @staticmethod
+    def version():
         return "request shapes"
 
     def render(self, name, **values):
         """A request's head (without its end) and body, filled in."""
-        head, body = (SHAPES / self.folder / f"{name}.http").read_text().split("\n\n", 1)
+        head, body = (of.SHAPES / self.folder / f"{name}.http").read_text().split("\n\n", 1)
         values = {
             "HOST": self.lab.host, "PORT": str(self.lab.port), "BASIC": self.lab.basic(), "CHARSET": self.charset,
             "MESSAGE_ID": str(uuid.uuid4()).upper(), "OPERATION_ID": str(uuid.uuid4()).upper(),

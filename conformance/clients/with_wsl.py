@@ -23,7 +23,8 @@ class Wsl:
             "OUTLEVEL": "1",
         }
 
-    def version(self):
+    @staticmethod
+    def version():
         query = ["dpkg-query", "--show", "--showformat=${Version}", "wsl"]
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout
 

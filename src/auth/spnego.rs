@@ -10,8 +10,8 @@
 //! ```
 //! Without the MIC, somebody between the two could take the better mechanisms off the list.
 //!
-//! These are the octets alone; who decides is `auth::negotiate`. The rules of DER are kept as the `der` crate keeps them
-//! (definite and shortest lengths, nothing after the end): every client that was recorded writes DER.
+//! These are the octets alone; who decides is `auth::negotiate`. The rules of DER are kept as the `der` crate keeps
+//! them (definite and shortest lengths, nothing after the end): every client that was recorded writes DER.
 
 use der::asn1::ObjectIdentifier;
 use der::{Decode as _, Encode as _, Header, Length, Reader as _, SliceReader, Tag, TagNumber};

@@ -435,8 +435,8 @@ impl Users {
         self.snapshot.load()
     }
 
-    /// Whom the NTLM proof of a client that calls itself `name` is to be checked against. It takes as long for a user as
-    /// for nobody, and for one without an NT hash.
+    /// Whom the NTLM proof of a client that calls itself `name` is to be checked against. It takes as long for a user
+    /// as for nobody, and for one without an NT hash.
     pub(super) fn ntlm_candidate(&self, name: &str, now: Instant) -> NtlmCandidate {
         let current = self.current(now);
         let known = current.find(bare_name(name));
@@ -461,7 +461,8 @@ impl Users {
         if principal.generation() == 0 || principal.generation() == current.generation {
             return Some(Arc::clone(principal));
         }
-        // With other secrets it is another user, whatever its name: a password is changed to end what the old one began.
+        // With other secrets it is another user, whatever its name: a password is changed to end what the old one
+        // began.
         let known = current.find(principal.name()).filter(|known| known.since <= principal.generation())?;
         let user = &known.entry;
         Some(Arc::new(Principal::new(user.name.clone(), user.role, principal.mechanism(), current.generation)))

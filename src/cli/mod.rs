@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. What it defines also makes the shell completions and the man pages.
 
 pub(crate) mod arguments;
+pub mod auth;
 pub mod check_config;
 pub mod client;
 pub mod completions;
@@ -97,6 +98,9 @@ enum Command {
     /// Say who may log in
     #[command(subcommand_required = true, arg_required_else_help = true)]
     User(user::UserArgs),
+    /// Explain how clients log in
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Auth(auth::AuthArgs),
     /// Import, list and show virtual machines
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Vm(vm::Arguments),
@@ -130,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::User(arguments) => user::user(&arguments, &environment(), &mut std::io::stdin().lock())
             .map(|text| print::line(text.trim_end()))
             .map_err(|error| Failure::from_error(&error)),
+        Command::Auth(arguments) => auth::auth(&arguments, &environment()).map(|text| print::line(text.trim_end())),
         Command::Vm(arguments) => vm::run(arguments),
         Command::Job(arguments) => job::run(arguments),
         Command::Client(arguments) => client::run(*arguments),

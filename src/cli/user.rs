@@ -18,8 +18,8 @@ use crate::config::{ConfigError, PlaceFlags, load};
 const PASSWORD_OCTETS_MAX: usize = 1024;
 
 /// What whoever stores an NT hash has to know.
-const NTLM_WARNING: &str = "The users file now holds this user's NT hash. It is a login secret by itself: whoever reads \
-it can log in by NTLM without the password. Where you can, prefer Kerberos or a client certificate.\n";
+const NTLM_WARNING: &str = "The users file now holds this user's NT hash. It is a login secret by itself: whoever \
+reads it can log in by NTLM without the password. Where you can, prefer Kerberos or a client certificate.\n";
 
 /// The `user` subcommand.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -103,7 +103,8 @@ pub fn user(
             let secrets = if *no_password {
                 Secrets::default()
             } else {
-                make_secrets(&*if *password_stdin { read_password(input)? } else { ask_password(name)? }, *ntlm)?
+                let password = if *password_stdin { read_password(input)? } else { ask_password(name)? };
+                make_secrets(&password, *ntlm)?
             };
             file.add_with(name, *role, &secrets)?;
             let warning = if *ntlm { NTLM_WARNING } else { "" };

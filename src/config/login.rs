@@ -1,10 +1,14 @@
 //! Which ways of logging in there are: `[login]` and `[kerberos]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::auth::ChannelBinding;
+use crate::auth::kerberos::SERVICES;
+use crate::auth::{ChannelBinding, KerberosSettings};
+
+/// The replay cache's name in the data directory.
+const REPLAY_CACHE_FILE: &str = "kerberos-replays";
 
 /// The mechanisms that are offered, and what they must show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,11 +58,37 @@ impl LoginConfig {
 }
 
 /// Kerberos.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KerberosConfig {
     /// The keytab with the keys of `HTTP/host` and `WSMAN/host`; empty means no Kerberos.
     pub keytab: PathBuf,
+    /// The services that clients may ask for. Some clients ask for `host`, whose key other programs of the machine have
+    /// too: add it only where they are to be taken all the same.
+    pub services: Vec<String>,
     /// The realms whose users may log in, as the users of the same names; empty takes those of the keytab.
     pub realms: Vec<String>,
+}
+
+impl Default for KerberosConfig {
+    fn default() -> Self {
+        Self { keytab: PathBuf::new(), services: SERVICES.map(str::to_owned).to_vec(), realms: Vec::new() }
+    }
+}
+
+impl KerberosConfig {
+    /// Whether Kerberos is wanted.
+    pub fn is_on(&self) -> bool {
+        !self.keytab.as_os_str().is_empty()
+    }
+
+    /// What the acceptor needs.
+    pub fn settings(&self, data_dir: &Path) -> KerberosSettings {
+        KerberosSettings {
+            keytab: self.keytab.clone(),
+            services: self.services.clone(),
+            realms: self.realms.clone(),
+            replay_cache: data_dir.join(REPLAY_CACHE_FILE),
+        }
+    }
 }

@@ -79,7 +79,7 @@ pub struct Journal {
     pub class: Option<Arc<str>>,
     /// The method of an `Invoke`.
     pub method: Option<String>,
-    /// The selectors of the target, as text. Where an operation only reads and succeeds, only when the call asks for it.
+    /// The selectors of the target, as text. Of what only reads and succeeds, only when the call asks for it.
     pub keys: Option<String>,
     /// The virtual machine that a method is about: its name, or what the client gave for it.
     pub vm: Option<String>,

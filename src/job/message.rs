@@ -156,6 +156,13 @@ messages! {
             "Let the client log in again: login and connection were ended.",
             "If it comes again, look for a proxy that changes or repeats requests.",
         ];
+    CLEAR_REFUSED = "FBD1107", "Refused a message in clear of", cause::ACCESS,
+        "The login of the connection must seal its messages, and the client sent one in clear",
+        [
+            "Let the client seal its messages; failbackd auth doctor --client NAME says how.",
+            "Let the client connect over HTTPS with channel bindings.",
+            "Set allow_unencrypted (HTTP) or channel_binding in [login] (HTTPS), where you can do without.",
+        ];
     OUT_OF_SPACE = "FBD2001", "Could not finish the operation on", cause::STORAGE_CAPACITY,
         "The volume of an image is full",
         ["Free space on the volume.", "Start the operation again."];
@@ -241,8 +248,18 @@ messages! {
     MEMORY_EXPOSED = "FBD4006", "Could not keep core dumps from", cause::CONFIGURATION,
         "The system did not let the server turn its core dumps off; one would hold hashes and keys",
         ["Set LimitCORE=0 where the server is started.", "Keep core dumps where nobody else can read them."];
+    KERBEROS_MISSING = "FBD4007", "Could not offer Kerberos on", cause::CONFIGURATION,
+        "A keytab is configured, and it cannot be used, or MIT's GSS-API library is not installed",
+        [
+            "Do what the error says; failbackd auth doctor says it too.",
+            "Install the library: on Debian, the package libgssapi-krb5-2.",
+            "Start the server again.",
+        ];
+    CREDSSP_KEY = "FBD4008", "Clients may not take for CredSSP the certificate", cause::CONFIGURATION,
+        "CredSSP is on, and the server's certificate has no RSA key; clients in Python take no other",
+        ["Name a certificate with an RSA key in [tls]."];
     AUDIT_LOST = "FBD4020", "Could not write the audit log", cause::STORAGE_CAPACITY,
-        "The audit log cannot be written or opened; what it lacks is counted, and told in it when it can be written again",
+        "The audit log cannot be written or opened; lost lines are counted, and told in it when it can be again",
         [
             "Free space on the volume of the audit log, or correct audit.file or its permissions.",
             "Send SIGHUP to have the file opened again.",

@@ -101,7 +101,7 @@ impl Audit {
     pub(super) fn record_login(&self, peer: Peer, encrypted: bool, login: &Login<'_>) {
         let now = self.clock.now();
         let mut place = self.place();
-        if matches!(login, Login::Accepted(_)) || place.refusals.take(now) {
+        if !matches!(login, Login::Refused { .. }) || place.refusals.take(now) {
             self.append(now, &mut place, &Line::of_login(now, peer, encrypted, login));
         }
     }

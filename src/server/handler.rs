@@ -39,8 +39,8 @@ struct Shared {
 }
 
 impl WsmanHandler {
-    /// `rules` limit what users may reach, and `audit` records what they do. `timeout_max` bounds how long an answer may
-    /// be waited for, whatever the client's OperationTimeout says.
+    /// `rules` limit what users may reach, and `audit` records what they do. `timeout_max` bounds how long an answer
+    /// may be waited for, whatever the client's OperationTimeout says.
     pub fn new(
         endpoint: Endpoint,
         engine: Arc<Engine>,

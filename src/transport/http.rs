@@ -160,6 +160,7 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
     match form {
         Form::Clear(charset) => {
             if !octets.is_empty() && sealing::required(connection, caller.principal.as_deref()) {
+                sealing::log_clear(connection, caller.principal.as_deref());
                 return *explain(StatusCode::FORBIDDEN, sealing::REQUIRED);
             }
             answer(connection, &caller, octets, charset, false).await
@@ -176,7 +177,12 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
                 let reply = answer(connection, &caller, opened.message.into(), charset, true).await;
                 sealing::seal(connection, keys, opened.style, reply).await
             }
-            Err(reply) => *reply,
+            Err(reply) => {
+                if let Some(principal) = &caller.principal {
+                    connection.tell(&Login::Ended { principal, why: "a sealed message was refused" });
+                }
+                *reply
+            }
         },
     }
 }

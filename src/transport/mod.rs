@@ -13,6 +13,8 @@ pub mod listener;
 mod media;
 mod newcomers;
 mod sealing;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 use std::borrow::Cow;
@@ -97,6 +99,13 @@ pub enum Login<'l> {
         /// The name that the client gave, when it came to that.
         user: Option<&'l str>,
         /// What was wrong.
+        why: &'l str,
+    },
+    /// The login of a connection is over: a message was not what its keys say.
+    Ended {
+        /// Whose login it was.
+        principal: &'l Principal,
+        /// What ended it.
         why: &'l str,
     },
 }

@@ -39,6 +39,12 @@ pub(super) fn required(connection: &Connection, principal: Option<&Principal>) -
     clear || connection.session().protection().is_some_and(|protection| protection.sealing == Sealing::Required)
 }
 
+/// Tell of a message in clear that was refused: its client may not show its user why.
+pub(super) fn log_clear(connection: &Connection, principal: Option<&Principal>) {
+    let (user, mechanism) = (principal.map(Principal::name), principal.map(Principal::mechanism));
+    tracing::info!(message_id = "FBD1107", peer = %connection.peer, user, mechanism, "a message in clear was refused");
+}
+
 /// Open a sealed request. After a failure the login is over, and the connection with it: sequence numbers and keys are
 /// not where the client believes them to be.
 pub(super) async fn open(

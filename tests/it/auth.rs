@@ -186,3 +186,22 @@ fn the_same_header_is_verified_once_for_all_who_wait() {
         }
     });
 }
+
+#[test]
+fn a_password_is_told_of_when_it_is_checked_and_a_refusal_whenever_there_is_one() {
+    run(async {
+        let server = Server::start(Setup::default());
+        for _ in 0..3 {
+            assert_eq!(status(&server, "OTTO", "secret").await, 200);
+        }
+        assert_eq!(*server.logins.lock().unwrap(), ["otto by basic"], "the others were remembered");
+        assert_eq!(status(&server, "otto", "wrong").await, 401);
+        assert_eq!(status(&server, "otto", "wrong").await, 401);
+        let refused = "Basic as otto: wrong password or unknown user";
+        assert_eq!(server.logins.lock().unwrap()[1..], [refused, refused]);
+        let server = Server::start(Setup { allow_unencrypted: false, ..Setup::default() });
+        assert_eq!(status(&server, "otto", "secret").await, 403);
+        assert_eq!(server.once(&post("Authorization: secret\r\n", "x")).await.status, 403);
+        assert_eq!(*server.logins.lock().unwrap(), ["Basic as nobody: a secret over clear text"]);
+    });
+}

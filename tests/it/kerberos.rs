@@ -3,6 +3,7 @@
 //! They run in a realm of their own, with a client that `conformance/clients/run` has installed:
 //! `conformance/clients/kdc run cargo test --test it kerberos::`. Without a realm they say that they are skipped.
 
+mod http;
 mod lab;
 
 use failbackd::auth::{Kerberos, KerberosError, SealError, SecurityContext as _};

@@ -20,6 +20,7 @@ mod certificates;
 mod crash;
 mod jobs;
 mod kerberos;
+mod login;
 mod many_connections;
 mod mof_agreement;
 mod operator;

@@ -75,6 +75,21 @@ fn unsafe_code_stands_in_one_file_and_gives_its_reasons() {
     assert!(path.is_file(), "{} is gone: then there is no unsafe code", path.display());
 }
 
+/// The compiler holds the rest: nothing outside `auth` can name what is visible in there alone.
+#[test]
+fn a_principal_is_made_by_authenticators_only() {
+    let text = read("src/auth/principal.rs");
+    let (_, principal) = text.split_once("/// An authenticated caller.").expect("the type");
+    for line in [
+        "#[derive(Clone, Debug, PartialEq, Eq)]\npub struct Principal {\n    name: String,",
+        "    pub(in crate::auth) fn new(",
+        "    #[cfg(test)]\n    pub(crate) fn for_tests(",
+    ] {
+        assert!(principal.contains(line), "src/auth/principal.rs lacks: {line}");
+    }
+    assert_eq!(principal.matches("-> Self").count(), 2, "a further way to make a principal");
+}
+
 #[test]
 fn the_root_has_one_name() {
     assert_none_in(&rust_files(&root(), "src"), rules::alias_errors);

@@ -4,18 +4,24 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use failbackd::auth::password::{Cost, SALT_OCTETS};
-use failbackd::auth::{Basic, BasicSettings, Mechanism, Mechanisms, Role, Throttle, ThrottleSettings, UserFile, Users};
+use failbackd::auth::credssp;
+use failbackd::auth::negotiate::{self, NegotiateSettings, Negotiator};
+use failbackd::auth::ntlm::ServerNames;
+use failbackd::auth::password::{Cost, NtHash, SALT_OCTETS, StoredPassword};
+use failbackd::auth::{
+    Basic, BasicSettings, ChannelBinding, CredSsp, Kerberos, Mechanism, Mechanisms, Role, Secrets, Throttle,
+    ThrottleSettings, UserFile, Users,
+};
 use failbackd::transport::{
-    Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, RequestContext, Running, Tls, TransportLimits,
-    raise_open_files_limit, serve,
+    Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, Login, Peer, RequestContext, Running, Tls,
+    TransportLimits, raise_open_files_limit, serve,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -29,6 +35,7 @@ pub(crate) const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
 struct Echo {
     /// A request with the body `hold` waits for a permit.
     gate: Arc<Semaphore>,
+    logins: Arc<Mutex<Vec<String>>>,
 }
 
 impl Handler for Echo {
@@ -49,6 +56,14 @@ impl Handler for Echo {
             Answer { status: 200, body, content_type: CONTENT_TYPE_UTF8 }
         })
     }
+
+    fn login(&self, _: Peer, _: bool, login: &Login<'_>) {
+        self.logins.lock().unwrap().push(match login {
+            Login::Accepted(principal) => format!("{} by {}", principal.name(), principal.mechanism()),
+            Login::Ended { principal, why } => format!("end of {}: {why}", principal.name()),
+            Login::Refused { scheme, user, why } => format!("{scheme} as {}: {why}", user.unwrap_or("nobody")),
+        });
+    }
 }
 
 /// How a server under test differs from the usual one.
@@ -57,9 +72,23 @@ pub(crate) struct Setup {
     pub(crate) limits: TransportLimits,
     pub(crate) basic: BasicSettings,
     pub(crate) throttle: ThrottleSettings,
+    /// Negotiate and NTLM, and an NT hash for every user; none leaves them out.
+    pub(crate) negotiate: Option<NegotiateSetup>,
+    /// Kerberos as a part of Negotiate.
+    pub(crate) kerberos: Option<Kerberos>,
     /// Name, password, role.
     pub(crate) users: Vec<(&'static str, &'static str, Role)>,
     pub(crate) cost: Cost,
+}
+
+/// What Negotiate asks of its clients.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct NegotiateSetup {
+    pub(crate) channel_binding: ChannelBinding,
+    pub(crate) require_mic: bool,
+    pub(crate) advertise_ntlm: bool,
+    /// CredSSP as well.
+    pub(crate) credssp: bool,
 }
 
 impl Default for Setup {
@@ -74,6 +103,8 @@ impl Default for Setup {
                 cache_life: Duration::from_mins(1),
             },
             throttle: ThrottleSettings { delay: Duration::ZERO, delay_max: Duration::ZERO },
+            negotiate: None,
+            kerberos: None,
             users: vec![("otto", "secret", Role::Operator)],
             cost: CHEAP,
         }
@@ -88,6 +119,8 @@ pub(crate) struct Server {
     tls_address: String,
     tls: Arc<Tls>,
     gate: Arc<Semaphore>,
+    /// The logins that the handler was told of.
+    pub(crate) logins: Arc<Mutex<Vec<String>>>,
     running: Running,
 }
 
@@ -96,27 +129,59 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let file = UserFile::in_directory(directory.path());
         for (name, password, role) in setup.users {
-            file.add(name, role, password.as_bytes(), [5; SALT_OCTETS], setup.cost).unwrap();
+            let nt_hash = setup.negotiate.map(|_| NtHash::of(password));
+            let password = StoredPassword::create(password.as_bytes(), [5; SALT_OCTETS], setup.cost).unwrap();
+            file.add_with(name, role, &Secrets { password: Some(password), nt_hash }).unwrap();
         }
+        let now = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+        let tls = Arc::new(Tls::self_made(directory.path(), "home.example", now).unwrap());
         let users = Users::open(file.clone(), Duration::ZERO, [6; SALT_OCTETS], Instant::now()).unwrap();
         let users = Arc::new(users);
         let throttle = Arc::new(Throttle::new(setup.throttle));
-        let basic: Arc<dyn Mechanism> = Arc::new(Basic::new(Arc::clone(&users), throttle, setup.basic, &[7; 32]));
-        let mechanisms = Mechanisms::new(vec![basic], users, setup.allow_unencrypted, 16);
-        let now = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
-        let tls = Arc::new(Tls::self_made(directory.path(), "home.example", now).unwrap());
+        let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
+        if let Some(NegotiateSetup { channel_binding, require_mic, advertise_ntlm, credssp }) = setup.negotiate {
+            let negotiator = Arc::new(Negotiator {
+                users: Arc::clone(&users),
+                throttle: Arc::clone(&throttle),
+                kerberos: setup.kerberos,
+                names: ServerNames::of_host("home.example"),
+                require_mic,
+                clock: Arc::new(|| Duration::from_hours(480_000)),
+            });
+            let settings =
+                NegotiateSettings { advertise_ntlm, channel_binding, allow_unencrypted: setup.allow_unencrypted };
+            offered.extend(negotiate::mechanisms(&negotiator, settings));
+            if credssp {
+                let (inner, tls) = (credssp::negotiate(negotiator), Arc::clone(&tls));
+                let identity = Arc::new(move || tls.identity());
+                offered.push(Arc::new(CredSsp::new(Arc::clone(&users), identity, inner, channel_binding, 2)));
+            }
+        }
+        offered.push(Arc::new(Basic::new(Arc::clone(&users), throttle, setup.basic, &[7; 32])));
+        let mechanisms = Mechanisms::new(offered, users, setup.allow_unencrypted, 16);
         let http = Listener::http("127.0.0.1:0").unwrap();
         let https = Listener::https("127.0.0.1:0", Arc::clone(&tls)).unwrap();
         let local = Listener::local(&directory.path().join("admin.sock")).unwrap();
         let (address, tls_address) = (http.address().unwrap().to_string(), https.address().unwrap().to_string());
         let gate = Arc::new(Semaphore::new(0));
-        let echo = Arc::new(Echo { gate: Arc::clone(&gate) });
+        let logins = Arc::default();
+        let echo = Arc::new(Echo { gate: Arc::clone(&gate), logins: Arc::clone(&logins) });
         let running = serve(vec![http, https, local], echo, mechanisms, setup.limits);
-        Self { directory, users: file, address, tls_address, tls, gate, running }
+        Self { directory, users: file, address, tls_address, tls, gate, logins, running }
     }
 
     pub(crate) async fn connect(&self) -> Client<TcpStream> {
         Client(TcpStream::connect(&self.address).await.unwrap())
+    }
+
+    /// The address of the clear-text listener.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The address of the TLS listener.
+    pub(crate) fn tls_address(&self) -> &str {
+        &self.tls_address
     }
 
     /// A connection from another address of loopback.
@@ -157,6 +222,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     pub(crate) async fn send(&mut self, octets: &[u8]) {
         self.0.write_all(octets).await.unwrap();
+        // TLS may hold back the last of it otherwise.
+        self.0.flush().await.unwrap();
     }
 
     pub(crate) async fn exchange(&mut self, request: &str) -> Reply {

@@ -21,6 +21,7 @@
 //! turns the user's proof into a command (CVE-2018-0886), so they are refused.
 
 mod handshake;
+mod inner;
 mod ts_credentials;
 mod ts_request;
 mod tunnel;
@@ -41,6 +42,7 @@ use super::protection::{ChannelBinding, Sealing, SecurityContext};
 use super::users::Users;
 use handshake::Handshake;
 
+pub use inner::negotiate;
 pub use ts_request::{NONCE_OCTETS, TS_REQUEST_OCTETS_MAX, TsRequest, TsRequestError};
 pub use tunnel::Identity;
 
@@ -102,8 +104,8 @@ pub struct CredSsp {
 impl CredSsp {
     /// `inner` begins the handshakes that prove the user. `binding` says whether messages may go unsealed over the TLS
     /// of HTTPS: CredSSP ties a login to its own TLS connection and not to that one, so that without sealing whoever
-    /// sits between could pass a login on and then speak in its name. `computations_max` bounds the TLS handshakes that are
-    /// computed at the same time.
+    /// sits between could pass a login on and then speak in its name. `computations_max` bounds the TLS handshakes that
+    /// are computed at the same time.
     pub fn new(
         users: Arc<Users>,
         identity: CurrentIdentity,

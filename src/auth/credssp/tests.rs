@@ -19,8 +19,8 @@ use super::*;
 const NONCE: [u8; NONCE_OCTETS] = [9; NONCE_OCTETS];
 
 /// `TSCredentials` with a password of two letters.
-const CREDENTIALS: &[u8] =
-    b"\x30\x21\xa0\x03\x02\x01\x01\xa1\x1a\x04\x18\x30\x16\xa0\x02\x04\x00\xa1\x06\x04\x04o\0t\0\xa2\x08\x04\x06x\0y\0z\0";
+const CREDENTIALS: &[u8] = b"\x30\x21\xa0\x03\x02\x01\x01\xa1\x1a\x04\x18\
+    \x30\x16\xa0\x02\x04\x00\xa1\x06\x04\x04o\0t\0\xa2\x08\x04\x06x\0y\0z\0";
 
 /// Seals by a sequence number, a sum and an exclusive or: enough to tell what was changed.
 #[derive(Default)]

@@ -42,15 +42,17 @@ use gss::{Credential, FLAG_ANONYMOUS, FLAG_CHANNEL_BOUND, FLAG_CONFIDENTIAL, FLA
 pub use keytab::{Keytab, KeytabEntry, KeytabError};
 
 /// The services that a WS-Management server has: WinRM's own, and what most clients ask for.
-const SERVICES: [&str; 2] = ["HTTP", "WSMAN"];
+pub const SERVICES: [&str; 2] = ["HTTP", "WSMAN"];
 
 /// Where Kerberos finds what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KerberosSettings {
     /// The keys of this server's services.
     pub keytab: PathBuf,
-    /// The realms whose users may log in; when empty, those of the keytab's HTTP and WSMAN keys. Compared with case, as
-    /// Kerberos does.
+    /// The services that clients may ask for, compared without case as Windows does: usually [`SERVICES`].
+    pub services: Vec<String>,
+    /// The realms whose users may log in; when empty, those of the keytab's keys of these services. Compared with case,
+    /// as Kerberos does.
     pub realms: Vec<String>,
     /// The file of the replay cache, in a directory that nobody else can write. Made when it is missing.
     pub replay_cache: PathBuf,
@@ -73,9 +75,11 @@ impl fmt::Debug for Kerberos {
     }
 }
 
-/// Whether a service of the keytab is one of ours. Windows does not distinguish case.
-pub fn is_our_service(service: &str) -> bool {
-    SERVICES.iter().any(|ours| ours.eq_ignore_ascii_case(service))
+impl KerberosSettings {
+    /// Whether clients may ask for this service.
+    pub fn takes(&self, service: &str) -> bool {
+        self.services.iter().any(|ours| ours.eq_ignore_ascii_case(service))
+    }
 }
 
 impl Kerberos {
@@ -85,7 +89,7 @@ impl Kerberos {
         let path = &settings.keytab;
         let keytab = Keytab::read(path).map_err(|source| KerberosError::Keytab { path: path.clone(), source })?;
         let mut services: Vec<&str> = keytab.entries.iter().filter_map(KeytabEntry::service).collect();
-        services.retain(|service| is_our_service(service));
+        services.retain(|service| settings.takes(service));
         services.sort_unstable();
         services.dedup();
         if services.is_empty() {
@@ -104,7 +108,7 @@ impl Kerberos {
             credentials.push((service.to_owned(), credential));
         }
         let realms: BTreeSet<String> = if settings.realms.is_empty() {
-            keytab.realms(is_our_service).into_iter().map(str::to_owned).collect()
+            keytab.realms(|service| settings.takes(service)).into_iter().map(str::to_owned).collect()
         } else {
             settings.realms.iter().cloned().collect()
         };
@@ -185,7 +189,7 @@ impl KerberosExchange {
             credential.ok_or_else(|| KerberosError::Service(asked.join("/").escape_debug().to_string()))?;
         let accepted = credential.accept(token, self.binding.as_deref()).map_err(KerberosError::refused)?;
         let service = String::from_utf8_lossy(&accepted.service);
-        if !service.split_once('/').is_some_and(|(service, _)| is_our_service(service)) {
+        if service.split_once('/').is_none_or(|(service, _)| self.ready.find(service).is_none()) {
             return Err(KerberosError::Service(service.into_owned()));
         }
         let anonymous = accepted.flags & FLAG_ANONYMOUS != 0;

@@ -24,7 +24,12 @@ fn open(octets: &[u8], mode: u32) -> Result<Kerberos, KerberosError> {
     let path = directory.path().join("server.keytab");
     fs::write(&path, octets).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    Kerberos::open(&KerberosSettings { keytab: path, realms: Vec::new(), replay_cache: directory.path().join("r") })
+    Kerberos::open(&KerberosSettings {
+        keytab: path,
+        services: SERVICES.map(str::to_owned).to_vec(),
+        realms: Vec::new(),
+        replay_cache: directory.path().join("r"),
+    })
 }
 
 #[track_caller]
@@ -42,8 +47,12 @@ fn set_ups_that_cannot_work_say_why() {
     let others = keytab(&[("host", "b"), ("host", "a"), ("host", "a")]);
     check_refused(&others, 0o600, "no key of HTTP/HOST or WSMAN/HOST, it has host/a@R, host/b@R");
     let absent = PathBuf::from("/nonexistent/server.keytab");
-    let settings =
-        KerberosSettings { keytab: absent, realms: Vec::new(), replay_cache: PathBuf::from("/nonexistent/r") };
+    let settings = KerberosSettings {
+        keytab: absent,
+        services: SERVICES.map(str::to_owned).to_vec(),
+        realms: Vec::new(),
+        replay_cache: PathBuf::from("/nonexistent/r"),
+    };
     let text = Kerberos::open(&settings).unwrap_err().to_string();
     assert!(text.starts_with("keytab /nonexistent/server.keytab: No such file"), "{text}");
     assert_eq!(Kerberos::open(&settings).unwrap_err().why(), "Kerberos is not set up");
@@ -52,7 +61,12 @@ fn set_ups_that_cannot_work_say_why() {
     fs::write(&path, keytab(&[("HTTP", "a")])).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     for replay_cache in [directory.path().to_owned(), directory.path().join("absent/r")] {
-        let settings = KerberosSettings { keytab: path.clone(), realms: Vec::new(), replay_cache };
+        let settings = KerberosSettings {
+            keytab: path.clone(),
+            services: SERVICES.map(str::to_owned).to_vec(),
+            realms: Vec::new(),
+            replay_cache,
+        };
         let error = Kerberos::open(&settings).unwrap_err();
         assert!(matches!(error, KerberosError::ReplayCache { .. }), "{error}");
     }

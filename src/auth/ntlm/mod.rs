@@ -8,13 +8,13 @@
 //!   |                                      |   Claim::prove, with the NT hash of whom it names: Established
 //! ```
 //! The proof is an HMAC, under a key made of the user's NT hash and name, of the server's number and of what the client
-//! says itself: its own number, a time, and AV pairs. The pairs repeat the server's own, bind the proof to a TLS channel
-//! when there is one, and say whether the AUTHENTICATE carries an integrity code, which covers all three messages.
-//! Both sides make the session's keys from the proof, which they never send again.
+//! says itself: its own number, a time, and AV pairs. The pairs repeat the server's own, bind the proof to a TLS
+//! channel when there is one, and say whether the AUTHENTICATE carries an integrity code, which covers all three
+//! messages. Both sides make the session's keys from the proof.
 //!
-//! The one who asks chooses what is in a type 3, so nothing there may switch a check off: the proof is compared whatever
-//! else is there, the integrity code is compared when the *proved* pairs announce it, and flags that decide about keys
-//! must be those of the challenge.
+//! The one who asks chooses what is in a type 3, so nothing there may switch a check off: the proof is compared
+//! whatever else is there, the integrity code is compared when the *proved* pairs announce it, and flags that decide
+//! about keys must be those of the challenge.
 //!
 //! Deliberately absent: LM and NTLMv1, whose proofs can be turned into passwords; anonymous sessions; sessions without
 //! extended session security or with keys below 128 bits; the datagram mode; pass-through to a domain.
@@ -269,7 +269,7 @@ impl Claim {
             flags,
             mic: self.mic.is_some(),
             binding: self.binding(channel),
-            context: NtlmContext::new(&session_key, flags, Side::Acceptor),
+            context: Box::new(NtlmContext::new(&session_key, flags, Side::Acceptor)),
             user: self.user,
             target_name: self.target_name,
         })
@@ -323,8 +323,8 @@ pub struct Established {
     pub binding: Binding,
     /// The service that the client believes to speak to, such as `http/home.example`.
     pub target_name: Option<String>,
-    /// The session's keys.
-    pub context: NtlmContext,
+    /// The session's keys, which stay where they are.
+    pub context: Box<NtlmContext>,
 }
 
 impl Established {

@@ -198,7 +198,7 @@ fn recorded_messages_are_opened_and_answered_in_turn() {
         include_str!("vectors/ruby.txt"),
     ] {
         let recorded = Recorded::new(vectors);
-        let mut server = recorded.establish().context;
+        let mut server = *recorded.establish().context;
         let mut client = client_of(&recorded);
         let first = recorded.get("first");
         if first.first() == Some(&0x60) {

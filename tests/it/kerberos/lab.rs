@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use failbackd::auth::kerberos::KerberosDone;
+use failbackd::auth::kerberos::{KerberosDone, SERVICES};
 use failbackd::auth::{Kerberos, KerberosError, KerberosSettings};
 use serde_json::{Value, json};
 
@@ -36,6 +36,7 @@ impl Lab {
     pub(super) fn settings(&self, keytab: &str, realms: &[&str]) -> KerberosSettings {
         KerberosSettings {
             keytab: self.directory.join(keytab),
+            services: SERVICES.map(str::to_owned).to_vec(),
             realms: realms.iter().map(|&realm| realm.to_owned()).collect(),
             replay_cache: self.scratch.path().join("replays"),
         }

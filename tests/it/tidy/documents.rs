@@ -14,6 +14,7 @@ pub(super) const INVARIANTS: &[&str] = &[
     "Open numbers",
     "Closed and open sets",
     "Bounded enumeration contexts",
+    "No identity without proof, no sight beyond it",
     "Absences are written down",
 ];
 

@@ -1,0 +1,34 @@
+//! What the audit log is told of these logins.
+
+use super::ntlm_client::Ntlm;
+use super::wire::{SEALED_TYPE, Sealed, Wire, Wrapping};
+use super::{outcome, server};
+use crate::transport::run;
+
+#[test]
+fn a_login_is_told_once_and_so_is_what_ends_it() {
+    run(async {
+        let server = server();
+        let wrong = Ntlm::with(|it| "wrong".clone_into(&mut it.password));
+        for tls in [false, true] {
+            for wrapping in [Wrapping::Raw, Wrapping::Spnego] {
+                let told = || std::mem::take(&mut *server.logins.lock().unwrap());
+                let mut wire = Wire::connect(&server, tls).await;
+                let mut session =
+                    wire.login(&Ntlm::with(|it| "OTTO".clone_into(&mut it.user)), wrapping).await.unwrap();
+                for message in ["<a/>", "<b/>", "<c/>"] {
+                    assert_eq!(wire.ask(&mut session, message).await.status, 200);
+                }
+                assert_eq!(told(), ["otto by ntlm"], "{tls} {wrapping:?}");
+                let mut body = Sealed::new(&mut session, "<d/>").body();
+                let end = body.len() - "x--Encrypted Boundary--\r\n".len();
+                body[end] ^= 1;
+                assert_eq!(wire.request(SEALED_TYPE, &body).await.status, 400);
+                assert_eq!(told(), ["end of otto: a sealed message was refused"], "{tls} {wrapping:?}");
+                assert_eq!(outcome(&server, tls, &wrong, wrapping).await, 401);
+                let refused = told();
+                assert!(refused.len() == 1 && refused[0].starts_with("Negotiate as otto: "), "{refused:?}");
+            }
+        }
+    });
+}
