@@ -343,6 +343,13 @@ fn lengths_that_do_not_fit_are_refused() {
         let mut token = client.wrap(&login, b"text", true);
         token[5] = filling;
         assert!(done.context.unseal(None, &token, &mut Vec::new()).is_err(), "{filling}");
+        // Nor with the length of the signature, which stands in clear as well.
+        let (login, mut done) = client.established(&server, Ask::default());
+        let mut token = client.wrap(&login, b"text", true);
+        token[5] = filling;
+        let stated = SIGNATURE_OCTETS + usize::from(filling);
+        let error = done.context.unseal(Some(stated), &token, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.0, "a signature of a wrong length", "{filling}");
     }
 }
 

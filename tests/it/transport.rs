@@ -50,6 +50,10 @@ impl Handler for Echo {
             if context.principal.is_none() && &request[..] == b"needs a user" {
                 return Answer { status: 401, body: Vec::new(), content_type: CONTENT_TYPE_UTF8 };
             }
+            if &request[..] == b"<how/>" {
+                let body = format!("encrypted {}, sealed {}", context.encrypted, context.sealed).into_bytes();
+                return Answer { status: 200, body, content_type: CONTENT_TYPE_UTF8 };
+            }
             let name = context.principal.as_ref().map_or("anonymous", |principal| principal.name());
             let mut body = format!("{name} {}|", context.charset.as_deref().unwrap_or("-")).into_bytes();
             body.extend_from_slice(&request);
