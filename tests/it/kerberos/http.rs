@@ -124,6 +124,29 @@ fn a_second_choice_is_vouched_for() {
 }
 
 #[test]
+fn a_user_who_is_removed_during_the_handshake_is_refused() {
+    let Some(lab) = Lab::open("http::a_user_who_is_removed_during_the_handshake_is_refused") else { return };
+    run(async move {
+        let (server, mut client) = (server(&lab, ChannelBinding::Sealed), lab.client());
+        let list = spnego::list(&[OID_NEGOEX, OID_KRB5]);
+        for removed in [false, true] {
+            let mut wire = Wire::connect(&server, false).await;
+            wire.token("Negotiate", &spnego::init(&list, None)).await;
+            let login = client.login(Ask::default());
+            let answer = wire.token("Negotiate", &spnego::response(None, Some(&login.token), None)).await;
+            let proof = spnego::Answer::parse(&answer.token("Negotiate"));
+            assert_eq!(client.finish(&login, &proof.token.unwrap()), Ok(true));
+            if removed {
+                server.users.remove(&lab.user).unwrap();
+            }
+            let answer =
+                wire.token("Negotiate", &spnego::response(None, None, Some(&client.sign(&login, &list)))).await;
+            assert_eq!(answer.status, if removed { 401 } else { 200 });
+        }
+    });
+}
+
+#[test]
 fn bindings_are_asked_for_as_the_mode_says() {
     let Some(lab) = Lab::open("http::bindings_are_asked_for_as_the_mode_says") else { return };
     run(async move {
