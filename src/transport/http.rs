@@ -162,8 +162,7 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
             if !octets.is_empty() && sealing::required(connection, caller.principal.as_deref()) {
                 sealing::log_clear(connection, caller.principal.as_deref());
                 if let Some(principal) = &caller.principal {
-                    let (scheme, user) = (principal.mechanism(), Some(principal.name()));
-                    connection.tell(&Login::Refused { scheme, user, why: "a message in clear" });
+                    connection.tell(&Login::Unsealed(principal));
                 }
                 return *explain(StatusCode::FORBIDDEN, sealing::REQUIRED);
             }

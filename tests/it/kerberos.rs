@@ -1,8 +1,7 @@
 //! Kerberos logins of a real client with tickets of a real KDC.
 //!
-//! Run in a realm of the tests' own, with a Python that has pyspnego:
-//! `eval "$(conformance/clients/kdc start DIR alice SECRET)"`, then
-//! `FAILBACKD_TEST_KDC=DIR FAILBACKD_TEST_PYTHON=venv/bin/python cargo test --test it kerberos::`.
+//! They run in a realm of their own, with a client that `conformance/clients/run` has installed:
+//! `conformance/clients/kdc run cargo test --test it kerberos::`. Without a realm they say that they are skipped.
 
 mod http;
 mod lab;

@@ -64,6 +64,7 @@ impl Handler for Echo {
     fn login(&self, _: Peer, _: bool, login: &Login<'_>) {
         self.logins.lock().unwrap().push(match login {
             Login::Accepted(principal) => format!("{} by {}", principal.name(), principal.mechanism()),
+            Login::Unsealed(principal) => format!("{} in clear", principal.name()),
             Login::Ended { principal, why } => format!("end of {}: {why}", principal.name()),
             Login::Refused { scheme, user, why } => format!("{scheme} as {}: {why}", user.unwrap_or("nobody")),
         });

@@ -67,7 +67,7 @@ fn pypsrp(access: &Access<'_>) -> String {
          ET.SubElement(body, '{{%s}}ComputerSystem' % uri).text = '{vm}'\n\
          service = SelectorSet()\n\
          service.add_option('CreationClassName', 'Msvm_ReplicationService')\n\
-         with WSMan('{host}', port={port}, ssl=False, auth='basic', encryption='never',\n           \
+         with WSMan('{host}', port={port}, ssl=False, auth='negotiate', encryption='always',\n           \
          username='{user}', password='{password}') as wsman:\n    \
          answer = wsman.invoke(uri + '/InitiateFailback', uri, body, selector_set=service)\n    \
          print(ET.tostring(answer, encoding='unicode'))\n\

@@ -2,8 +2,8 @@
 
 use super::lab::{self, LabVm, Sites};
 use super::{Arguments, MIB};
-use crate::auth::password::{Cost, SALT_OCTETS};
-use crate::auth::{Role, UserFile};
+use crate::auth::password::{Cost, NtHash, SALT_OCTETS, StoredPassword};
+use crate::auth::{Role, Secrets, UserFile};
 use crate::backend::fault;
 use crate::backend::file;
 use crate::cli::{Failure, Outcome, print, random};
@@ -142,8 +142,12 @@ pub(crate) fn add_user(data_dir: &Path) -> Result<String, Failure> {
     let password = password()?;
     let mut salt = [0; SALT_OCTETS];
     getrandom::fill(&mut salt).map_err(|error| Failure::from_error(&error))?;
+    let stored = StoredPassword::create(password.as_bytes(), salt, Cost::default());
+    let stored = stored.map_err(|error| Failure::from_error(&error))?;
+    // With an NT hash, so that clients can log in and seal their messages over plain HTTP.
+    let secrets = Secrets { password: Some(stored), nt_hash: Some(NtHash::of(&password)) };
     UserFile::in_directory(data_dir)
-        .add(USER, Role::Administrator, password.as_bytes(), salt, Cost::default())
+        .add_with(USER, Role::Administrator, &secrets)
         .map_err(|error| Failure::from_error(&error))?;
     Ok(password)
 }
@@ -186,7 +190,7 @@ fn tell(data_dir: &Path, password: &str, made: &[Made], arguments: &Arguments) {
     print::line(&print::table(&["VM", "GUID", "State"], &rows));
     print::line(&format!("user {USER}, password {password} (shown only now)"));
     let loads = if arguments.diskless { "FAILBACKD_FAULT_BACKEND=true " } else { "" };
-    print::line(&format!("serve it: {loads}failbackd serve --data-dir {} --allow-unencrypted", data_dir.display()));
+    print::line(&format!("serve it: {loads}failbackd serve --data-dir {}", data_dir.display()));
 }
 
 #[cfg(test)]
