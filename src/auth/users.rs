@@ -459,8 +459,8 @@ impl Users {
     }
 
     /// The principal of a user who has just been proved by somebody else: a KDC, an authority. None when there is no
-    /// such user. Letters beyond ASCII must be the same as in the file: some have a sign of another alphabet for a small
-    /// letter (the Kelvin sign), and whoever names people may take the two for different names.
+    /// such user. Letters beyond ASCII must be the same as in the file: some have a sign of another alphabet for a
+    /// small letter (the Kelvin sign), and whoever names people may take the two for different names.
     pub(super) fn proved(&self, name: &str, mechanism: &'static str, now: Instant) -> Option<Arc<Principal>> {
         let current = self.current(now);
         let entry = &current.find(name).filter(|known| known.entry.name.eq_ignore_ascii_case(name))?.entry;

@@ -85,7 +85,7 @@ impl Server {
         let http = clear.as_ref().and_then(Listener::address);
         // CredSSP shows the certificate too, whether there is an HTTPS listener or not.
         let shown = config.https_address().is_some() || config.login.credssp;
-        let tls = shown.then(|| tls(config, world.host_name())).transpose()?.map(Arc::new);
+        let tls = if shown { Some(Arc::new(tls(config, world.host_name())?)) } else { None };
         let sealed = match (config.https_address(), &tls) {
             (Some(address), Some(tls)) => Some(Listener::https(address, Arc::clone(tls))?),
             _ => None,
