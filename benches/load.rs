@@ -22,6 +22,8 @@ mod report;
 mod requests;
 #[path = "engine/store.rs"]
 mod store;
+#[path = "load/table.rs"]
+mod table;
 #[path = "load/tls.rs"]
 mod tls;
 
@@ -31,10 +33,10 @@ use std::time::Duration;
 use clap::Parser;
 
 use client::{Load, Target};
-use figures::{Bound, Figure};
 use lab::{Lab, Server};
 use report::{Cell, Report, Sample};
 use requests::Exchange;
+use table::{Bound, Figure, median};
 
 /// What goes wrong in a bench ends it, with its text.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -102,7 +104,7 @@ fn measure(options: &Options) -> Result<Vec<String>, Failure> {
         let (starts, vms, points) = if options.short { (1, 500, 2_000) } else { (5, 20_000, 100_000) };
         report.figures.push(Figure {
             name: "from the start of a small clean store to the first answer, ms",
-            value: report::median(start_times(starts).await?),
+            value: median(start_times(starts).await?),
             target: Some(Bound::AtMost(50.0)),
         });
         report.figures.extend(figures::memory(&lab, 1000).await?);

@@ -1,6 +1,5 @@
 //! What is measured besides requests: memory, durable calls, and a long enumeration.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use tokio::task::JoinSet;
 use crate::client::{Connection, Target};
 use crate::lab::{self, Lab, Server};
 use crate::requests::{self, Exchange};
+use crate::table::{Bound, Figure, count};
 use crate::{Failure, process, report, store};
 
 /// Connections over which durable calls are made, and transactions in flight at the bare store beside them.
@@ -21,50 +21,8 @@ const JOBS_TIMEOUT: Duration = Duration::from_mins(5);
 /// Instances that one Pull asks for.
 const PAGE: usize = 1000;
 
-/// One number with what the project wants it to be.
-pub(crate) struct Figure {
-    pub(crate) name: &'static str,
-    pub(crate) value: f64,
-    pub(crate) target: Option<Bound>,
-}
-
-/// What a figure should be.
-#[derive(Clone, Copy)]
-pub(crate) enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Figure {
-    fn new(name: &'static str, value: f64, target: Option<Bound>) -> Figure {
-        Figure { name, value, target }
-    }
-
-    /// The line of a table.
-    pub(crate) fn row(&self) -> String {
-        let Figure { name, value, target } = self;
-        let mut row = format!("| {name} | {value:.1} |");
-        // Writing to a string cannot fail.
-        let _ = match target {
-            None => write!(row, " | |"),
-            Some(Bound::AtMost(bound)) => write!(row, " at most {bound} | {} |", verdict(value <= bound)),
-            Some(Bound::AtLeast(bound)) => write!(row, " at least {bound} | {} |", verdict(value >= bound)),
-        };
-        row
-    }
-}
-
-/// The word for a target.
-pub(crate) fn verdict(met: bool) -> &'static str {
-    if met { "met" } else { "missed" }
-}
-
 fn kib(octets: u64) -> f64 {
     f64::from(u32::try_from(octets / 64).unwrap_or(u32::MAX)) / 16.0
-}
-
-fn count(number: usize) -> f64 {
-    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// Resident memory of a fresh server, and what an idle connection that was used once adds to it.

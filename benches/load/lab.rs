@@ -1,5 +1,6 @@
 //! The data directory and the processes that are measured. All that the bench knows of the command line stands here.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -17,8 +18,8 @@ use crate::client::{Connection, Target};
 use crate::process::Owned;
 use crate::requests::{Exchange, INSTANCES};
 
-const USER: &str = "load";
-const PASSWORD: &str = "measured-on-loopback-only";
+pub(crate) const USER: &str = "load";
+pub(crate) const PASSWORD: &str = "measured-on-loopback-only";
 
 /// How long a server may take to answer first.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,6 +35,11 @@ pub(crate) struct Lab {
 pub(crate) fn vm_name(index: usize) -> String {
     const ROLES: [&str; 3] = ["web", "db", "app"];
     format!("{}{:02}", ROLES.get(index % ROLES.len()).unwrap_or(&"web"), index / ROLES.len() + 1)
+}
+
+/// The server to measure: the one just built, or the one that `FAILBACKD` names, to compare the two.
+fn binary() -> OsString {
+    std::env::var_os("FAILBACKD").unwrap_or_else(|| env!("CARGO_BIN_EXE_failbackd").into())
 }
 
 /// The value of the Authorization header.
@@ -86,8 +92,15 @@ impl Lab {
         let vms = told.get("vms").and_then(Value::as_array).ok_or("demo --prepare --json names no VMs")?;
         let ready = vms.iter().filter(|vm| vm.get("ready").and_then(Value::as_bool) == Some(true));
         lab.ready = ready.filter_map(|vm| vm.get("id")?.as_str().map(str::to_owned)).collect();
-        failbackd(&["user", "add", USER, "--role", "administrator", "--password-stdin"], &data, Some(PASSWORD))?;
+        lab.add_user(USER, Some(PASSWORD))?;
         Ok(lab)
+    }
+
+    /// Adds an administrator, with NTLM; without a password, one who has another way to log in.
+    pub(crate) fn add_user(&self, name: &str, password: Option<&str>) -> Result<(), Failure> {
+        let secret: &[&str] = if password.is_some() { &["--ntlm", "--password-stdin"] } else { &["--no-password"] };
+        let arguments = [&["user", "add", name, "--role", "administrator"], secret].concat();
+        failbackd(&arguments, &self.data(), password).map(|_| ())
     }
 
     /// The ids of the VMs that are ready for a failback.
@@ -135,7 +148,12 @@ impl Lab {
 
     /// Our server on a lab without disks.
     pub(crate) async fn serve_diskless(&self) -> Result<Server, Failure> {
-        self.serve_with(&[("FAILBACKD_FAULT_BACKEND", "true")], false).await
+        self.serve_diskless_with(&[]).await
+    }
+
+    /// The same with settings of the environment.
+    pub(crate) async fn serve_diskless_with(&self, settings: &[(&str, &str)]) -> Result<Server, Failure> {
+        self.serve_with(&[settings, &[("FAILBACKD_FAULT_BACKEND", "true")]].concat(), false).await
     }
 
     /// The same, with transfers that wait until the next start.
@@ -145,7 +163,7 @@ impl Lab {
 
     async fn serve_with(&self, settings: &[(&str, &str)], sealed: bool) -> Result<Server, Failure> {
         let address = free_address()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_failbackd"));
+        let mut command = Command::new(binary());
         let (open, off) = if sealed { ("--https", "--http") } else { ("--http", "--https") };
         command.args(["serve", "--allow-unencrypted", off, "off", open, &address.to_string(), "--data-dir"]);
         command.arg(self.data()).envs(settings.iter().copied());
@@ -174,7 +192,7 @@ impl Lab {
 /// Runs one command of failbackd on a data directory to its end, with `input` as its standard input; answers its
 /// output.
 fn failbackd(arguments: &[&str], data: &Path, input: Option<&str>) -> Result<Vec<u8>, Failure> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_failbackd"));
+    let mut command = Command::new(binary());
     command
         .args(arguments)
         .env("FAILBACKD_DATA_DIR", data)

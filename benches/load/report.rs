@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::client::Outcome;
-use crate::figures::{Figure, verdict};
+use crate::table::{Figure, median, verdict};
 
 /// The names of the two servers.
 pub(crate) const OURS: &str = "failbackd";
@@ -183,9 +183,4 @@ fn targets(summaries: &[Summary]) -> Vec<String> {
         lines.push(format!("| {operation}, {name} | {value:.2} | {side} {bound} | {verdict} |"));
     }
     lines
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,18 +1,20 @@
 //! HTTP Basic (RFC 7617) against the users file.
 //!
 //! A password costs an argon2 of milliseconds and megabytes on purpose, so verifications run one at a time for each
-//! spare core, on blocking threads, behind a bounded queue; requests with the same header share one verification; and
-//! what was verified is remembered for a short while. After a wrong password the next one waits (see
-//! [`super::throttle`]), whether it is remembered or not: an answer at once would tell a right guess from a wrong one.
+//! spare core, on blocking threads, behind a bounded queue (see [`super::queue`]); requests with the same header share
+//! one verification; and what was verified is remembered for a short while. After a wrong password the next one waits
+//! (see [`super::throttle`]), and one that is remembered with it: an answer at once would tell a right guess from a
+//! wrong one.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::cache::{Cache, Key};
@@ -21,6 +23,7 @@ use super::mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, R
 use super::pam::PamService;
 use super::password::{NtHash, StoredPassword};
 use super::principal::Principal;
+use super::queue::Queue;
 use super::throttle::{Throttle, Turn};
 use super::users::{Known, Snapshot, Users, bare_name};
 
@@ -133,10 +136,7 @@ pub struct Basic {
     users: Arc<Users>,
     cache: Cache,
     under_way: Mutex<HashMap<(Key, u64), UnderWay>>,
-    /// Running and waiting verifications.
-    queue: Arc<Semaphore>,
-    /// Running ones.
-    running: Arc<Semaphore>,
+    queue: Arc<Queue>,
     throttle: Arc<Throttle>,
     #[cfg(feature = "pam")]
     pam: Option<PamService>,
@@ -145,13 +145,11 @@ pub struct Basic {
 impl Basic {
     /// `secret` is random and new in every process: it keys the cache.
     pub fn new(users: Arc<Users>, throttle: Arc<Throttle>, settings: BasicSettings, secret: &[u8; 32]) -> Self {
-        let running = settings.verifications_max.max(1);
         Self {
             users,
             cache: Cache::new(secret, settings.cache_entries_max, settings.cache_life),
             under_way: Mutex::default(),
-            queue: Arc::new(Semaphore::new(running.saturating_add(settings.queue_max).min(Semaphore::MAX_PERMITS))),
-            running: Arc::new(Semaphore::new(running)),
+            queue: Arc::new(Queue::new(settings.verifications_max, settings.queue_max)),
             throttle,
             #[cfg(feature = "pam")]
             pam: None,
@@ -183,7 +181,7 @@ impl Basic {
             Turn::After(wait, attempt) => (Some(wait), attempt),
             Turn::Never => return Step::Done(Outcome::Busy),
         };
-        let this = Arc::clone(self);
+        let (this, peer) = (Arc::clone(self), channel.peer);
         Step::Wait(Box::pin(async move {
             if let Some(wait) = wait {
                 tokio::time::sleep(wait).await;
@@ -193,7 +191,7 @@ impl Basic {
                 }
             }
             let refusal = Refusal::of(&credentials.user, "wrong password or unknown user");
-            let mut verification = this.join(key, credentials, Instant::now());
+            let mut verification = this.join(key, credentials, peer, Instant::now());
             let found = match verification.wait_for(Option::is_some).await {
                 Ok(found) => found.clone().unwrap_or(Found::Busy),
                 // The verification ended without a word: its thread died.
@@ -224,7 +222,7 @@ impl Basic {
     }
 
     /// The verification of this header that is under way, or a new one.
-    fn join(self: &Arc<Self>, key: Key, credentials: Credentials, now: Instant) -> UnderWay {
+    fn join(self: &Arc<Self>, key: Key, credentials: Credentials, peer: Option<IpAddr>, now: Instant) -> UnderWay {
         let snapshot = self.users.current(now);
         let generation = snapshot.generation;
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,7 +230,7 @@ impl Basic {
             return verification.clone();
         }
         let (sender, receiver) = watch::channel(None);
-        let Ok(place) = Arc::clone(&self.queue).try_acquire_owned() else {
+        let Some(place) = self.queue.enter(peer) else {
             sender.send_replace(Some(Found::Busy));
             return receiver;
         };
@@ -247,9 +245,9 @@ impl Basic {
         // A task of its own: the client that asked first may hang up while others wait for the same answer.
         tokio::spawn(async move {
             let entry = entry;
-            let running = Arc::clone(&entry.basic.running).acquire_owned().await;
+            let turn = place.turn().await;
             let matches = tokio::task::spawn_blocking(move || {
-                let _running = running;
+                let _turn = turn;
                 secret.verify(&credentials.password)
             });
             let found = match (matches.await, user) {

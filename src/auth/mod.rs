@@ -4,8 +4,10 @@
 //! else. There is no default principal and no constructor outside this module, so a request without proof has no
 //! identity that a mistake elsewhere could make use of.
 //!
-//! [`principal`], [`mechanism`] and [`password`] are pure. [`users`] reads and writes the users file; [`basic`] runs
-//! its slow verifications on blocking threads.
+//! What reads octets of strangers is pure: [`ntlm`], [`spnego`], [`seal`], the messages of [`credssp`], the keytab and
+//! the tokens of [`kerberos`]; each has a fuzz target. [`users`] reads and writes the users file. What takes long
+//! (argon2, MIT's library, TLS handshakes inside CredSSP) runs on blocking threads. ARCHITECTURE.md, Logins, has the
+//! whole.
 
 pub mod basic;
 mod cache;
@@ -16,11 +18,13 @@ mod local;
 pub mod mechanism;
 pub mod negotiate;
 pub mod ntlm;
+mod pace;
 #[cfg(feature = "pam")]
 pub mod pam;
 pub mod password;
 pub mod principal;
 pub mod protection;
+mod queue;
 pub mod seal;
 pub mod session;
 pub mod spnego;

@@ -3,13 +3,16 @@
 //! The wait comes before the proof is checked, and so before the answer to a right one too: an answer that came at once
 //! would tell a right guess from a wrong one without waiting. It grows with each failure of the same user from the same
 //! address, up to a limit; nobody is locked out, and nobody elsewhere waits. Pairs are forgotten after a while, those
-//! of the fewest failures first when there are too many.
+//! of the fewest failures first when there are too many. Besides, logins from a network with very many failures take
+//! turns (see [`super::pace`]), whatever names they come with.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::pace::Pace;
 
 /// How many pairs with failures are remembered.
 const PAIRS_MAX: usize = 8192;
@@ -34,6 +37,7 @@ pub struct Throttle {
     settings: ThrottleSettings,
     hasher: RandomState,
     pairs: Mutex<HashMap<Pair, Failures>>,
+    pace: Mutex<Pace>,
 }
 
 /// A user at an address (in IPv6, in a network of 2^64). The name goes in as a hash under a key of this process: names
@@ -74,7 +78,7 @@ pub struct Attempt {
 impl Throttle {
     /// A throttle that has seen nothing yet.
     pub fn new(settings: ThrottleSettings) -> Self {
-        Self { settings, hasher: RandomState::new(), pairs: Mutex::default() }
+        Self { settings, hasher: RandomState::new(), pairs: Mutex::default(), pace: Mutex::new(Pace::new(MEMORY)) }
     }
 
     fn pair(&self, address: Option<IpAddr>, user: &str) -> Pair {
@@ -91,19 +95,19 @@ impl Throttle {
     pub fn turn(self: &Arc<Self>, address: Option<IpAddr>, user: &str, now: Instant) -> Turn {
         let pair = self.pair(address, user);
         let mut attempt = Attempt { throttle: Arc::clone(self), pair, waits: false };
-        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(failures) = pairs.get_mut(&pair) else { return Turn::Now(attempt) };
-        if failures.forgotten(now) {
-            pairs.remove(&pair);
-            return Turn::Now(attempt);
+        let waits = attempt.wait(now).and_then(|wait| Some(wait.max(self.pace(pair.0, now)?)));
+        match waits {
+            None => Turn::Never,
+            Some(Duration::ZERO) if !attempt.waits => Turn::Now(attempt),
+            Some(wait) => Turn::After(wait, attempt),
         }
-        if failures.waiting >= WAITING_MAX {
-            return Turn::Never;
-        }
-        failures.waiting += 1;
-        attempt.waits = true;
-        let doubled = 1_u32.checked_shl(failures.count.saturating_sub(1)).unwrap_or(u32::MAX);
-        Turn::After(self.settings.delay.saturating_mul(doubled).min(self.settings.delay_max), attempt)
+    }
+
+    /// How long a login from `network` waits, whatever its name; none for too long.
+    fn pace(&self, network: Option<IpAddr>, now: Instant) -> Option<Duration> {
+        let ThrottleSettings { delay, delay_max } = self.settings;
+        let Some(network) = network.filter(|_| !delay.is_zero()) else { return Some(Duration::ZERO) };
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).turn(network, now, delay_max)
     }
 }
 
@@ -116,8 +120,29 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 impl Attempt {
+    /// How long a login of this pair waits; none when too many do already.
+    fn wait(&mut self, now: Instant) -> Option<Duration> {
+        let mut pairs = self.throttle.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(failures) = pairs.get_mut(&self.pair) else { return Some(Duration::ZERO) };
+        if failures.forgotten(now) {
+            pairs.remove(&self.pair);
+            return Some(Duration::ZERO);
+        }
+        if failures.waiting >= WAITING_MAX {
+            return None;
+        }
+        failures.waiting += 1;
+        self.waits = true;
+        let doubled = 1_u32.checked_shl(failures.count.saturating_sub(1)).unwrap_or(u32::MAX);
+        let ThrottleSettings { delay, delay_max } = self.throttle.settings;
+        Some(delay.saturating_mul(doubled).min(delay_max))
+    }
+
     /// The proof was wrong, or there is no such user, or nobody had the time to tell.
     pub fn failed(self, now: Instant) {
+        if let (Some(network), _) = self.pair {
+            self.throttle.pace.lock().unwrap_or_else(PoisonError::into_inner).failed(network, now);
+        }
         let mut pairs = self.throttle.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         if pairs.len() >= PAIRS_MAX && !pairs.contains_key(&self.pair) {
             make_room(&mut pairs, now);
@@ -214,6 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_made_up_wait_too_when_there_are_very_many() {
+        let (throttle, now) = (Arc::new(Throttle::new(SETTINGS)), Instant::now());
+        let waits: Vec<_> = (0..400).map(|name| fail(&throttle, 1, &name.to_string(), now).unwrap()).collect();
+        assert!(waits[..100].iter().all(|wait| *wait == 0));
+        assert!(waits[300..].iter().all(|wait| (400..4000).contains(wait)));
+        assert_eq!(fail(&throttle, 2, "0", now), Some(0), "another address");
+        let off = ThrottleSettings { delay: Duration::ZERO, ..SETTINGS };
+        let throttle = Arc::new(Throttle::new(off));
+        assert!((0..400).all(|name| fail(&throttle, 1, &name.to_string(), now) == Some(0)));
+    }
+
+    #[test]
     fn a_login_that_is_given_up_is_no_failure() {
         let (throttle, now) = (Arc::new(Throttle::new(SETTINGS)), Instant::now());
         drop(throttle.turn(Some(address(1)), "otto", now));
@@ -238,10 +275,13 @@ mod tests {
         for _ in 0..6 {
             fail(&throttle, 1, "otto", now);
         }
+        let mut later = now;
         for name in 0..3 * PAIRS_MAX {
-            fail(&throttle, 1, &name.to_string(), now + Duration::from_millis(name.try_into().unwrap()));
+            // As fast as one network's logins are looked at.
+            later += Duration::from_millis(4);
+            assert_eq!(fail(&throttle, 1, &name.to_string(), later), Some(0));
             assert!(throttle.pairs.lock().unwrap().len() <= PAIRS_MAX);
         }
-        assert_eq!(fail(&throttle, 1, "otto", now), Some(4000));
+        assert_eq!(fail(&throttle, 1, "otto", later), Some(4000));
     }
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::auth::certificate::{Certificate, CertificateRules};
-use crate::auth::credssp::{BeginInner, CurrentIdentity};
-use crate::auth::negotiate::{self, Acceptor, Family, NegotiateSettings, Negotiator};
+use crate::auth::credssp::{self, CurrentIdentity};
+use crate::auth::negotiate::{self, Clock, NegotiateSettings, Negotiator};
 use crate::auth::ntlm::ServerNames;
 #[cfg(feature = "pam")]
 use crate::auth::pam::PamService;
 use crate::auth::{Basic, CredSsp, Kerberos, Mechanism, Mechanisms, Throttle, UserFile, Users, UsersError};
 use crate::config::Config;
 use crate::job::Message;
-use crate::transport::{Tls, TlsError};
+use crate::transport::Tls;
 
 use super::ids;
 
@@ -30,22 +30,23 @@ pub(super) struct Parts<'p> {
     pub(super) host_name: &'p str,
     pub(super) users: &'p Arc<Users>,
     pub(super) certificates: CertificateRules,
-    /// The certificate that CredSSP shows.
+    /// The certificate that CredSSP shows; there when CredSSP is on.
     pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// The mechanisms, in the order in which clients are to see them.
-pub(super) fn mechanisms(parts: Parts<'_>) -> Result<Mechanisms, TlsError> {
+pub(super) fn mechanisms(parts: Parts<'_>) -> Mechanisms {
     let Parts { config, host_name, users, certificates, tls } = parts;
     let login = &config.login;
     let throttle = Arc::new(Throttle::new(config.limits.throttle()));
+    let clock: Clock = Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default());
     let negotiator = Arc::new(Negotiator {
         users: Arc::clone(users),
         throttle: Arc::clone(&throttle),
         kerberos: kerberos(config),
         names: ServerNames::of_host(host_name),
         require_mic: login.require_mic,
-        clock: Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()),
+        clock: Arc::clone(&clock),
     });
     let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
     if login.negotiate {
@@ -56,9 +57,9 @@ pub(super) fn mechanisms(parts: Parts<'_>) -> Result<Mechanisms, TlsError> {
         };
         offered.extend(negotiate::mechanisms(&negotiator, settings));
     }
-    if login.credssp {
-        let identity = credssp_identity(config, host_name, tls)?;
-        let inner: BeginInner = Arc::new(move || Box::new(Acceptor::new(Arc::clone(&negotiator), Family::Any)));
+    if let Some(tls) = tls.filter(|_| login.credssp) {
+        let identity = credssp_identity(tls);
+        let inner = credssp::negotiate(negotiator);
         let computations_max = config.limits.basic(cores()).verifications_max;
         let credssp = CredSsp::new(Arc::clone(users), identity, inner, login.channel_binding, computations_max);
         offered.push(Arc::new(credssp));
@@ -67,9 +68,9 @@ pub(super) fn mechanisms(parts: Parts<'_>) -> Result<Mechanisms, TlsError> {
         offered.push(Arc::new(basic(config, users, &throttle)));
     }
     if config.client_certificates.authorities().is_some() {
-        offered.push(Arc::new(Certificate::new(Arc::clone(users), certificates)));
+        offered.push(Arc::new(Certificate::new(Arc::clone(users), certificates, clock)));
     }
-    Ok(Mechanisms::new(offered, Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max))
+    Mechanisms::new(offered, Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max)
 }
 
 /// Kerberos, where it is wanted and everything that it needs is there. The log says once why it is not offered.
@@ -92,17 +93,13 @@ fn kerberos(config: &Config) -> Option<Kerberos> {
     }
 }
 
-/// The certificate of the TLS listener as it is when a client asks; without such a listener, one read for this alone.
-fn credssp_identity(config: &Config, host_name: &str, tls: Option<Arc<Tls>>) -> Result<CurrentIdentity, TlsError> {
-    let tls = match tls {
-        Some(tls) => tls,
-        None => Arc::new(super::tls(config, host_name)?),
-    };
+/// The server's certificate as it is when a client asks.
+fn credssp_identity(tls: Arc<Tls>) -> CurrentIdentity {
     if !tls.identity().is_rsa() {
         let path = tls.certificate_file().display();
         tracing::warn!(message_id = Message::CREDSSP_KEY.id, %path, "some clients will not take it for CredSSP");
     }
-    Ok(Arc::new(move || tls.identity()))
+    Arc::new(move || tls.identity())
 }
 
 fn basic(config: &Config, users: &Arc<Users>, throttle: &Arc<Throttle>) -> Basic {

@@ -83,12 +83,12 @@ impl Server {
         let mut listeners = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
         let http = clear.as_ref().and_then(Listener::address);
-        let (sealed, tls) = match config.https_address() {
-            Some(address) => {
-                let tls = Arc::new(tls(config, world.host_name())?);
-                (Some(Listener::https(address, Arc::clone(&tls))?), Some(tls))
-            }
-            None => (None, None),
+        // CredSSP shows the certificate too, whether there is an HTTPS listener or not.
+        let shown = config.https_address().is_some() || config.login.credssp;
+        let tls = if shown { Some(Arc::new(tls(config, world.host_name())?)) } else { None };
+        let sealed = match (config.https_address(), &tls) {
+            (Some(address), Some(tls)) => Some(Listener::https(address, Arc::clone(tls))?),
+            _ => None,
         };
         let https = sealed.as_ref().and_then(Listener::address);
         listeners.extend(clear);
@@ -99,7 +99,7 @@ impl Server {
         let certificates = CertificateRules::parse(&config.client_certificates.rules)?;
         let parts =
             logins::Parts { config, host_name: world.host_name(), users: &users, certificates, tls: tls.clone() };
-        let mechanisms = logins::mechanisms(parts)?;
+        let mechanisms = logins::mechanisms(parts);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
         Ok(Self { world, running, http, https, tls, users, audit, lines, patience })

@@ -161,6 +161,9 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
         Form::Clear(charset) => {
             if !octets.is_empty() && sealing::required(connection, caller.principal.as_deref()) {
                 sealing::log_clear(connection, caller.principal.as_deref());
+                if let Some(principal) = &caller.principal {
+                    connection.tell(&Login::Unsealed(principal));
+                }
                 return *explain(StatusCode::FORBIDDEN, sealing::REQUIRED);
             }
             answer(connection, &caller, octets, charset, false).await

@@ -79,3 +79,15 @@ fn a_hangup_does_not_end_a_server_without_a_certificate() {
     server.has_logged("HTTPS is off");
     assert!(server.terminate().0.success());
 }
+
+#[test]
+fn the_certificate_of_credssp_is_read_again_without_an_https_listener() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let server = Served::spawn(&data, &[("FAILBACKD_LOGIN_CREDSSP", "true")]).ready();
+    // The self-made certificate has a key that some clients do not take.
+    server.has_logged("some clients will not take it for CredSSP");
+    server.signal(Signal::HUP);
+    server.has_logged("FBD4001");
+    assert!(server.terminate().0.success());
+}
