@@ -2,8 +2,8 @@
 //! and not one a request.
 //!
 //! The key is an HMAC of the whole header value under a key that this process made up: what lies in memory does not
-//! tell a password, and which bucket a guess falls into tells nothing about the others. The client's network is a part
-//! of it: a hit is an answer without an argon2 and without a place in its queue, and whoever guesses from elsewhere must
+//! tell a password, and which bucket a guess falls into tells nothing about the others. The client's network goes into
+//! it: a hit is an answer without an argon2 and without a place in its queue, and whoever guesses from elsewhere must
 //! not be told in that way that a guess is right.
 
 use std::collections::HashMap;

@@ -343,7 +343,6 @@ pub(super) fn bare_name(name: &str) -> &str {
 }
 
 /// A user as logins see it.
-#[derive(Debug)]
 pub(super) struct Known {
     folded: String,
     pub(super) entry: UserEntry,

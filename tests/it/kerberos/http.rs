@@ -61,6 +61,14 @@ fn a_ticket_logs_in_under_both_schemes() {
             }
             let login = client.login(Ask::default());
             assert!(refused(&Wire::connect(&server, tls).await.token("NTLM", &login.token).await));
+            // The scheme Kerberos takes no NTLM, neither raw nor in SPNEGO.
+            let ntlm = crate::login::ntlm_client::Ntlm::default().negotiate();
+            let offer = spnego::init(&spnego::list(&[OID_NTLM]), Some(&ntlm));
+            for token in [ntlm, offer] {
+                let answer = Wire::connect(&server, tls).await.token("Negotiate", &token).await;
+                assert_eq!(answer.headers("www-authenticate").len(), 1, "a challenge");
+                assert!(refused(&Wire::connect(&server, tls).await.token("Kerberos", &token).await));
+            }
         }
     });
 }
