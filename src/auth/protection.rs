@@ -58,8 +58,8 @@ pub enum ChannelBinding {
     None,
     /// A binding that is there must match.
     Relaxed,
-    /// A binding that is there must match; a login without one must seal its messages, for only who knows the password
-    /// or has the ticket's key can.
+    /// A binding that is there must match; an NTLM login without one must seal its messages, for only who knows the
+    /// password can.
     #[default]
     Sealed,
     /// A matching binding must be there.

@@ -2,7 +2,8 @@
 //!
 //! A verification costs milliseconds of a core on purpose, so only so many run at a time and only so many wait. Whoever
 //! sends wrong passwords without end would fill that queue for everybody. So a network gets half of its places; and of
-//! those who wait, each network has a few at the head, so that the networks take turns however long their own lines are.
+//! those who wait, each network has a few at the head, so that the networks take turns however long their own lines
+//! are.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

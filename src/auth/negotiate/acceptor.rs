@@ -226,7 +226,11 @@ impl Acceptor {
             Stage::Negotiated(negotiated) => negotiated.later(&token, scene).await,
         };
         match result {
-            Ok(Reply::Done(login)) => Progress::Done(login),
+            // The last token may come long after the one that proved it.
+            Ok(Reply::Done(login)) => match shared.users.renew(&login.principal, now) {
+                Some(principal) => Progress::Done(Login { principal, ..login }),
+                None => End::of(login.principal.name(), "the user was removed during the handshake").into(),
+            },
             Ok(Reply::Continue(token, stage)) => Progress::Continue(token, Self { stage, ..self }),
             Err(end) => end.into(),
         }
@@ -294,7 +298,7 @@ impl Scene<'_> {
         let principal = self.shared.users.proved(&user, "kerberos", self.now);
         let principal = principal.ok_or_else(|| End::of(&client, "the principal is no user here"))?;
         let binding = if channel_bound { Binding::Match } else { Binding::Absent };
-        let judged = Judged { user: &client, binding, can_seal: confidential };
+        let judged = Judged { user: &client, kind: Kind::Kerberos, binding, can_seal: confidential };
         let sealing = judged.by(self)?;
         let keys = Keys::Kerberos(context);
         Ok((Proved { principal, keys, can_seal: confidential, sealing, mic: false }, token))
@@ -321,7 +325,7 @@ pub(super) async fn authenticate(challenged: Challenged, token: &[u8], scene: Sc
         Ok((principal, session)) => {
             attempt.succeeded();
             let can_seal = session.context.seals();
-            let sealing = Judged { user: &user, binding: session.binding, can_seal }.by(scene)?;
+            let sealing = Judged { user: &user, kind: Kind::Ntlm, binding: session.binding, can_seal }.by(scene)?;
             let keys = Keys::Ntlm(session.context);
             Ok(Proved { principal, keys, can_seal, sealing, mic: session.mic })
         }
@@ -348,6 +352,7 @@ fn prove(claim: Claim, user: &str, scene: Scene<'_>) -> Result<(Arc<Principal>, 
 /// A proof, as far as the demands look at it.
 struct Judged<'a> {
     user: &'a str,
+    kind: Kind,
     binding: Binding,
     can_seal: bool,
 }
@@ -363,9 +368,10 @@ impl Judged<'_> {
             (ChannelBinding::Strict, Binding::Absent) if encrypted => {
                 return Err(End::of(self.user, "the login is not bound to its TLS connection"));
             }
-            // Whoever passes a login on from elsewhere does not have its keys. That a Kerberos ticket is made for this
-            // server alone is no help: it may have been on its way to our own listener without TLS.
-            (ChannelBinding::Sealed, Binding::Absent) if encrypted => Sealing::Required,
+            // Whoever passes an NTLM login on from elsewhere does not have its keys. A Kerberos ticket is made for this
+            // server: whoever a client is lured to elsewhere has no use for it. (Who sits on the way to this very
+            // server, or has its clients take another's certificate, does: against them there is Strict.)
+            (ChannelBinding::Sealed, Binding::Absent) if encrypted && self.kind == Kind::Ntlm => Sealing::Required,
             (_, Binding::Absent) => Sealing::Optional,
         };
         let text = if scene.demands.must_seal {
@@ -387,7 +393,7 @@ const CLEAR: &str = "This listener is not encrypted, and your client logged in w
                      HTTPS listener, or a client that encrypts its messages, or start the server with \
                      --allow-unencrypted (allow_unencrypted = true) to take them in clear.";
 /// For a client on TLS that can neither seal nor bind.
-const UNBOUND: &str = "Your client logged in without binding the login to this TLS connection and without message \
-                       encryption, so that somebody between could have passed the login on. Use a client \
+const UNBOUND: &str = "Your client logged in by NTLM without binding the login to this TLS connection and without \
+                       message encryption, so that somebody between could have passed the login on. Use a client \
                        that does one of the two, or set channel_binding = \"relaxed\" in the server's configuration, \
                        table [login].";

@@ -3,10 +3,8 @@
 /// A way of logging in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Way {
-    /// Kerberos under Negotiate or Kerberos, with sealed messages or with channel bindings.
+    /// Kerberos under Negotiate or Kerberos.
     Kerberos,
-    /// Kerberos by a client that neither seals nor binds.
-    BareKerberos,
     /// NTLM with sealed messages or with channel bindings.
     Ntlm,
     /// NTLM by a client that neither seals nor binds.
@@ -175,11 +173,7 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "curl",
         title: "curl",
         rows: &[
-            row(
-                Way::BareKerberos,
-                Wire::Tls,
-                "curl --negotiate -u : --cacert server.pem https://{host}:{port}/wsman ...",
-            ),
+            row(Way::Kerberos, Wire::Tls, "curl --negotiate -u : --cacert server.pem https://{host}:{port}/wsman ..."),
             row(
                 Way::Certificate,
                 Wire::Tls,

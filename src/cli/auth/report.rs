@@ -65,7 +65,7 @@ fn mechanism(text: &mut String, facts: &Facts, name: &str, way: Way, wires: &[Wi
             format!("; {} users have a password", facts.users_with(|user| user.has_password || user.has_nt_hash))
         }
         Way::Certificate => format!("; {} rules", facts.client_certificates.ready().copied().unwrap_or_default()),
-        Way::BareKerberos | Way::BareNtlm | Way::CredSsp => String::new(),
+        Way::BareNtlm | Way::CredSsp => String::new(),
     };
     let _ = writeln!(text, "  yes  {name:12} over {}{who}", open.join(" and "));
 }
@@ -102,7 +102,7 @@ fn binding(mode: ChannelBinding) -> &'static str {
         ChannelBinding::Relaxed => {
             "relaxed: one that is sent must match. Logins of clients that send none can be relayed to this server"
         }
-        ChannelBinding::Sealed => "sealed: one that is sent must match; without one, clients must seal messages",
+        ChannelBinding::Sealed => "sealed: one that is sent must match; without one, NTLM clients must seal messages",
         ChannelBinding::Strict => "strict: a matching one must be sent with NTLM and Kerberos",
     }
 }
@@ -119,7 +119,6 @@ fn way_text(way: Way) -> &'static str {
     match way {
         Way::Kerberos => "Kerberos",
         Way::Ntlm => "NTLM",
-        Way::BareKerberos => "Kerberos, neither sealed nor bound",
         Way::BareNtlm => "NTLM, neither sealed nor bound",
         Way::CredSsp => "CredSSP",
         Way::Basic => "Basic",
@@ -157,30 +156,23 @@ fn fill(facts: &Facts, line: &str, wire: Wire, who: &Who<'_>) -> String {
     line.replace("{host}", host).replace("{port}", port).replace("{user}", who.user.unwrap_or("USER"))
 }
 
-/// What keeps out a login that is neither sealed nor bound.
-fn relayed(facts: &Facts, wire: Wire) -> Option<String> {
-    let kept = matches!(facts.config.login.channel_binding, ChannelBinding::Sealed | ChannelBinding::Strict);
-    (kept && wire == Wire::Tls)
-        .then(|| "it can be relayed, so it is refused; channel_binding = \"relaxed\" in [login] takes it".to_owned())
-}
-
 /// What keeps a way from working, each with what to do; empty when nothing does.
 fn obstacles(facts: &Facts, way: Way, wire: Wire, who: &Who<'_>) -> Vec<String> {
     let mut found = on_the_wire(facts, way, wire);
     let login = &facts.config.login;
     match way {
         Way::Kerberos => found.extend(kerberos(facts, who)),
-        Way::BareKerberos => {
-            found.extend(kerberos(facts, who));
-            found.extend(relayed(facts, wire));
-        }
         Way::Ntlm => found.extend(ntlm(facts, who)),
         Way::BareNtlm => {
             found.extend(ntlm(facts, who));
             if login.require_mic {
                 found.push("require_mic = true in [login] refuses it: it sends no integrity code".to_owned());
             }
-            found.extend(relayed(facts, wire));
+            if wire == Wire::Tls && matches!(login.channel_binding, ChannelBinding::Sealed | ChannelBinding::Strict) {
+                found.push(
+                    "it can be relayed, so it is refused; channel_binding = \"relaxed\" in [login] takes it".to_owned(),
+                );
+            }
         }
         Way::CredSsp => {
             if !login.credssp {
@@ -339,8 +331,6 @@ mod tests {
         let relaxed = |facts: &mut Facts| facts.config.login.channel_binding = ChannelBinding::Relaxed;
         assert!(obstacles_of(Way::BareNtlm, Wire::Tls, &|_| {}).contains("channel_binding"));
         assert_eq!(obstacles_of(Way::BareNtlm, Wire::Tls, &relaxed), "");
-        assert!(obstacles_of(Way::BareKerberos, Wire::Tls, &|_| {}).contains("channel_binding"));
-        assert!(!obstacles_of(Way::BareKerberos, Wire::Tls, &relaxed).contains("channel_binding"));
         assert!(obstacles_of(Way::Basic, Wire::Clear, &|_| {}).contains("allow_unencrypted"));
         assert_eq!(obstacles_of(Way::Basic, Wire::Clear, &|it| it.config.allow_unencrypted = true), "");
         assert!(obstacles_of(Way::Ntlm, Wire::Sealed, &|it| it.config.http = "off".to_owned()).contains("http"));
