@@ -28,7 +28,14 @@ mod kerberos_lab;
 #[allow(dead_code, reason = "the bench load uses the rest")]
 mod lab;
 #[path = "../tests/it/login/ntlm_client.rs"]
-#[allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::as_conversions, clippy::similar_names)]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::as_conversions,
+    clippy::similar_names,
+    reason = "the tests' own, which stops at what is unexpected"
+)]
 mod ntlm_client;
 #[path = "login/polls.rs"]
 mod polls;
@@ -40,7 +47,7 @@ mod requests;
 #[path = "login/sealing.rs"]
 mod sealing;
 #[path = "../tests/it/login/spnego.rs"]
-#[allow(dead_code, clippy::unwrap_used, clippy::panic)]
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "the tests' own, which stops at what is unexpected")]
 mod spnego;
 #[path = "load/table.rs"]
 mod table;

@@ -3,7 +3,8 @@
 //! A password costs an argon2 of milliseconds and megabytes on purpose, so verifications run one at a time for each
 //! spare core, on blocking threads, behind a bounded queue (see [`super::queue`]); requests with the same header share
 //! one verification; and what was verified is remembered for a short while. After a wrong password the next one waits
-//! (see [`super::throttle`]).
+//! (see [`super::throttle`]), whether it is remembered or not: an answer at once would tell a right guess from a wrong
+//! one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -164,9 +165,10 @@ impl Basic {
 
     /// Judge one header value.
     fn judge(self: &Arc<Self>, authorization: &[u8], channel: &Channel, now: Instant) -> Step {
-        let key = self.cache.key(authorization);
-        let generation = self.users.current(now).generation;
-        if let Some(principal) = self.cache.get(&key, generation, now) {
+        let key = self.cache.key(channel.peer, authorization);
+        if let Some(principal) = self.remembered(&key, now)
+            && self.throttle.is_clear(channel.peer, principal.name(), now)
+        {
             return Step::Done(accepted(principal));
         }
         // The slow path can afford a look at the file: a user who was just added can log in.
@@ -183,6 +185,10 @@ impl Basic {
         Step::Wait(Box::pin(async move {
             if let Some(wait) = wait {
                 tokio::time::sleep(wait).await;
+                if let Some(principal) = this.remembered(&key, Instant::now()) {
+                    attempt.succeeded();
+                    return accepted(principal);
+                }
             }
             let refusal = Refusal::of(&credentials.user, "wrong password or unknown user");
             let mut verification = this.join(key, credentials, peer, Instant::now());
@@ -200,9 +206,19 @@ impl Basic {
                     attempt.failed(Instant::now());
                     Outcome::Rejected(refusal)
                 }
-                Found::Busy => Outcome::Busy,
+                Found::Busy => {
+                    // A password that is remembered needs no verification: a wrong one that costs nothing while there
+                    // is no place for one could be told from it as often as one likes.
+                    attempt.failed(Instant::now());
+                    Outcome::Busy
+                }
             }
         }))
+    }
+
+    /// Who was verified with this header from this network a short while ago, if the users are still the same.
+    fn remembered(&self, key: &Key, now: Instant) -> Option<Arc<Principal>> {
+        self.cache.get(key, self.users.current(now).generation, now)
     }
 
     /// The verification of this header that is under way, or a new one.

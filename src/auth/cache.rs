@@ -2,9 +2,12 @@
 //! and not one a request.
 //!
 //! The key is an HMAC of the whole header value under a key that this process made up: what lies in memory does not
-//! tell a password, and which bucket a guess falls into tells nothing about the others.
+//! tell a password, and which bucket a guess falls into tells nothing about the others. The client's network goes into
+//! it: a hit is an answer without an argon2 and without a place in its queue, and whoever guesses from elsewhere must
+//! not be told in that way that a guess is right.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,7 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
 use super::principal::Principal;
+use super::throttle::network;
 
 /// The name under which a header value is kept.
 pub(super) type Key = [u8; 32];
@@ -37,8 +41,20 @@ impl Cache {
         Self { mac, entries: Mutex::new(HashMap::new()), entries_max, life }
     }
 
-    pub(super) fn key(&self, authorization: &[u8]) -> Key {
+    pub(super) fn key(&self, address: Option<IpAddr>, authorization: &[u8]) -> Key {
         let mut mac = self.mac.clone();
+        // The first octet tells how many follow, so that no address runs into the header.
+        match address.map(network) {
+            None => mac.update(&[0]),
+            Some(IpAddr::V4(address)) => {
+                mac.update(&[4]);
+                mac.update(&address.octets());
+            }
+            Some(IpAddr::V6(address)) => {
+                mac.update(&[6]);
+                mac.update(&address.octets());
+            }
+        }
         mac.update(authorization);
         mac.finalize().into_bytes().into()
     }
@@ -78,12 +94,17 @@ mod tests {
         let cache = Cache::new(&[1; 32], 2, Duration::from_mins(1));
         let now = Instant::now();
         let principal = Arc::new(Principal::for_tests("otto", Role::Operator));
-        let key = cache.key(b"Basic abc");
+        let key = cache.key(None, b"Basic abc");
         cache.put(key, Arc::clone(&principal), 1, now);
         assert!(cache.get(&key, 1, now).is_some());
         assert!(cache.get(&key, 2, now).is_none());
         assert!(cache.get(&key, 1, now + Duration::from_mins(1)).is_none());
-        assert!(cache.get(&cache.key(b"Basic abd"), 1, now).is_none());
+        assert!(cache.get(&cache.key(None, b"Basic abd"), 1, now).is_none());
+        let from = |address: &str| cache.key(Some(address.parse().unwrap()), b"Basic abc");
+        assert!(cache.get(&from("192.0.2.1"), 1, now).is_none(), "from elsewhere");
+        assert_ne!(from("192.0.2.1"), from("192.0.2.2"));
+        assert_eq!(from("192.0.2.1"), from("::ffff:192.0.2.1"));
+        assert_eq!(from("2001:db8::1"), from("2001:db8::2"), "one network");
     }
 
     #[test]
@@ -93,10 +114,10 @@ mod tests {
         let principal = Arc::new(Principal::for_tests("otto", Role::Operator));
         for (index, value) in [b"a", b"b", b"c"].iter().enumerate() {
             let later = now + Duration::from_millis(u64::try_from(index).unwrap());
-            cache.put(cache.key(*value), Arc::clone(&principal), 1, later);
+            cache.put(cache.key(None, *value), Arc::clone(&principal), 1, later);
         }
         assert_eq!(cache.entries.lock().unwrap().len(), 2);
-        assert!(cache.get(&cache.key(b"a"), 1, now).is_none());
-        assert!(cache.get(&cache.key(b"c"), 1, now).is_some());
+        assert!(cache.get(&cache.key(None, b"a"), 1, now).is_none());
+        assert!(cache.get(&cache.key(None, b"c"), 1, now).is_some());
     }
 }

@@ -498,6 +498,10 @@ mod tests {
         );
         assert_eq!(text("\u{2}\0\0\0", "\u{7f}\u{7f}\u{7f}\u{7f}"), frame(FrameError::Signature));
         assert_eq!(text("!\u{7}", "?\u{7}"), Some(OpenError::Seal(SealError("sum"))));
+        let mut split = seal(STYLE, &mut Toy { piece_octets: 2 }, SOAP, b"<x/>").unwrap();
+        let at = (0..split.body.len()).find(|at| split.body[*at..].starts_with(b"UTF-8")).unwrap();
+        split.body[at + 4] = b'9';
+        assert_eq!(open(&split).err(), frame(FrameError::Mixed));
     }
 
     #[test]

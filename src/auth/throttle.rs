@@ -51,6 +51,12 @@ struct Failures {
     waiting: u32,
 }
 
+impl Failures {
+    fn forgotten(&self, now: Instant) -> bool {
+        self.waiting == 0 && now.saturating_duration_since(self.last) >= MEMORY
+    }
+}
+
 /// What a login has to do before its proof is looked at.
 pub enum Turn {
     /// Nothing.
@@ -75,9 +81,19 @@ impl Throttle {
         Self { settings, hasher: RandomState::new(), pairs: Mutex::default(), pace: Mutex::new(Pace::new(MEMORY)) }
     }
 
+    fn pair(&self, address: Option<IpAddr>, user: &str) -> Pair {
+        (address.map(network), self.hasher.hash_one(user.to_lowercase()))
+    }
+
+    /// Whether a login by `user` (compared without case) from `address` would not have to wait.
+    pub fn is_clear(&self, address: Option<IpAddr>, user: &str, now: Instant) -> bool {
+        let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        pairs.get(&self.pair(address, user)).is_none_or(|failures| failures.forgotten(now))
+    }
+
     /// The turn of a login by `user` (compared without case) from `address`.
     pub fn turn(self: &Arc<Self>, address: Option<IpAddr>, user: &str, now: Instant) -> Turn {
-        let pair = (address.map(network), self.hasher.hash_one(user.to_lowercase()));
+        let pair = self.pair(address, user);
         let mut attempt = Attempt { throttle: Arc::clone(self), pair, waits: false };
         let waits = attempt.wait(now).and_then(|wait| Some(wait.max(self.pace(pair.0, now)?)));
         match waits {
@@ -108,7 +124,7 @@ impl Attempt {
     fn wait(&mut self, now: Instant) -> Option<Duration> {
         let mut pairs = self.throttle.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(failures) = pairs.get_mut(&self.pair) else { return Some(Duration::ZERO) };
-        if failures.waiting == 0 && now.saturating_duration_since(failures.last) >= MEMORY {
+        if failures.forgotten(now) {
             pairs.remove(&self.pair);
             return Some(Duration::ZERO);
         }
@@ -122,7 +138,7 @@ impl Attempt {
         Some(delay.saturating_mul(doubled).min(delay_max))
     }
 
-    /// The proof was wrong, or there is no such user.
+    /// The proof was wrong, or there is no such user, or nobody had the time to tell.
     pub fn failed(self, now: Instant) {
         if let (Some(network), _) = self.pair {
             self.throttle.pace.lock().unwrap_or_else(PoisonError::into_inner).failed(network, now);
@@ -211,8 +227,12 @@ mod tests {
         let [near, far] = ["2001:db8::1:2", "2001:db8::ffff:1"].map(|address| network(address.parse().unwrap()));
         assert_eq!((near, near.to_string().as_str()), (far, "2001:db8::"));
         assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()).to_string(), "192.0.2.1");
+        let clear = |from, user| throttle.is_clear(Some(address(from)), user, now);
+        assert!(!clear(1, "Otto") && clear(2, "vera") && clear(3, "otto"));
+        assert!(throttle.is_clear(Some(address(1)), "otto", now + MEMORY), "forgotten");
         let Turn::After(_, attempt) = throttle.turn(Some(address(1)), "otto", now) else { panic!("no wait") };
         attempt.succeeded();
+        assert!(clear(1, "otto"));
         assert_eq!(wait(&throttle.turn(Some(address(1)), "otto", now)), Some(0));
         assert_eq!(wait(&throttle.turn(Some(address(2)), "otto", now)), Some(250));
         assert_eq!(wait(&throttle.turn(Some(address(2)), "otto", now + MEMORY)), Some(0), "forgotten");

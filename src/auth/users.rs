@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -232,15 +233,26 @@ impl UserFile {
     fn lock(&self) -> Result<File, UsersError> {
         let path = self.path.with_extension("lock");
         let open = || {
-            let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
-            self.hand_over(&lock)?;
+            let lock = match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+                Ok(lock) => {
+                    self.hand_over(&lock)?;
+                    lock
+                }
+                // One that was there already is whatever the directory's owner put there: root gives nothing away that
+                // it has not made, and follows no link to something else.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+                    OpenOptions::new().write(true).custom_flags(no_link).open(&path)?
+                }
+                Err(error) => return Err(error),
+            };
             lock.lock()?;
             Ok(lock)
         };
         open().map_err(|source| UsersError::Io { path: path.clone(), source })
     }
 
-    /// Give a file that root writes to the directory's owner: the server runs as that user, and could not read it.
+    /// Give a file that root has made to the directory's owner: the server runs as that user, and could not read it.
     fn hand_over(&self, file: &File) -> io::Result<()> {
         let Some(directory) = self.path.parent().filter(|_| rustix::process::geteuid().is_root()) else {
             return Ok(());
@@ -331,7 +343,6 @@ pub(super) fn bare_name(name: &str) -> &str {
 }
 
 /// A user as logins see it.
-#[derive(Debug)]
 pub(super) struct Known {
     folded: String,
     pub(super) entry: UserEntry,
@@ -446,11 +457,12 @@ impl Users {
         NtlmCandidate { hash: hash.unwrap_or(&current.nt_decoy).clone(), user }
     }
 
-    /// The principal of a user who has just been proved by somebody else, such as a KDC. None when there is no such
-    /// user.
+    /// The principal of a user who has just been proved by somebody else: a KDC, an authority. None when there is no
+    /// such user. Letters beyond ASCII must be the same as in the file: some have a sign of another alphabet for a
+    /// small letter (the Kelvin sign), and whoever names people may take the two for different names.
     pub(super) fn proved(&self, name: &str, mechanism: &'static str, now: Instant) -> Option<Arc<Principal>> {
         let current = self.current(now);
-        let entry = &current.find(name)?.entry;
+        let entry = &current.find(name).filter(|known| known.entry.name.eq_ignore_ascii_case(name))?.entry;
         Some(Arc::new(Principal::new(entry.name.clone(), entry.role, mechanism, current.generation)))
     }
 

@@ -58,8 +58,13 @@ impl AccessRule {
 
     /// Why the rule cannot be taken.
     pub(super) fn problem(&self) -> Option<&'static str> {
-        let nobody = self.users.is_none() && self.roles.is_none();
-        nobody.then_some("a rule says whom it limits: users or roles; users = [\"*\"] is everybody")
+        if self.users.is_none() && self.roles.is_none() {
+            return Some("a rule says whom it limits: users or roles; users = [\"*\"] is everybody");
+        }
+        // A rule that fits nobody would leave everything to those whom it was meant to limit.
+        let domain = |user: &String| user.contains(['\\', '@', '/', ':']) || user.contains(char::is_whitespace);
+        let unfit = self.users.iter().flatten().any(domain);
+        unfit.then_some("users go by their names in the users file: otto, not EXAMPLE\\otto or otto@example.com")
     }
 
     /// What is probably a mistake: key and remark.

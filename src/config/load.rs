@@ -417,6 +417,10 @@ pub(super) mod tests {
     #[test]
     fn access_rules_that_cannot_be_meant_are_told() {
         assert!(problems("\n[[access]]\nvms = [\"web*\"]\n").contains("f.toml, line 2: access: a rule says whom"));
+        for user in ["otto@example.com", "EXAMPLE\\\\otto", "otto/admin", "otto ", "*@R"] {
+            let told = problems(&format!("[[access]]\nusers = [\"otto\", \"{user}\"]\nvms = []\n"));
+            assert!(told.contains("f.toml, line 1: access: users go by their names"), "{told}");
+        }
         let file = "[[access]]\nusers = [\"*\"]\nnamespaces = [\"\\\\Root\\\\Virtualization\\\\V2\", \"root/cimv2\"]\n\
                     classes = [\"msvm_concrete*\", \"CIM_Job\"]\nmethods = [\"getError??\", \"Initiate\"]\nvms = [\"none\"]\n\
                     [[access]]\nusers = []\n";

@@ -355,6 +355,8 @@ mod tests {
             (false, journal("Get", fault("AccessDenied"))),
             (true, journal("Invoke", Outcome::Returned(0))),
             (true, journal("Put", fault("ActionNotSupported"))),
+            (true, journal("Create", fault("ActionNotSupported"))),
+            (true, journal("Delete", fault("ActionNotSupported"))),
         ];
         let recorded = |reads| {
             let lab = Lab::new(AuditConfig { reads, ..AuditConfig::default() });
@@ -363,8 +365,9 @@ mod tests {
             }
             operations(&lab.lines())
         };
-        assert_eq!(recorded(false), ["start", "Get", "Get", "Invoke", "Put"]);
-        assert_eq!(recorded(true), ["start", "Get", "Enumerate", "Identify", "Get", "Get", "Invoke", "Put"]);
+        let changes = ["Get", "Get", "Invoke", "Put", "Create", "Delete"];
+        assert_eq!(recorded(false), [&["start"][..], &changes].concat());
+        assert_eq!(recorded(true), [&["start", "Get", "Enumerate", "Identify"][..], &changes].concat());
     }
 
     #[test]
@@ -423,6 +426,11 @@ mod tests {
             lab.refuse(&number.to_string());
         }
         assert_eq!(lab.lines().len(), 205, "two more in a tenth of a second");
+        let denied = journal("Get", fault("AccessDenied"));
+        lab.audit.record_request(&context(false), &denied);
+        assert_eq!(lab.lines().len(), 205, "nor with requests of nobody's");
+        lab.audit.record_request(&context(true), &denied);
+        assert_eq!(lab.lines().len(), 206);
     }
 
     /// A file that is always full, and behind it one that is not.

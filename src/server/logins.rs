@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::auth::certificate::{Certificate, CertificateRules};
 use crate::auth::credssp::{self, CurrentIdentity};
-use crate::auth::negotiate::{self, NegotiateSettings, Negotiator};
+use crate::auth::negotiate::{self, Clock, NegotiateSettings, Negotiator};
 use crate::auth::ntlm::ServerNames;
 #[cfg(feature = "pam")]
 use crate::auth::pam::PamService;
@@ -39,13 +39,14 @@ pub(super) fn mechanisms(parts: Parts<'_>) -> Mechanisms {
     let Parts { config, host_name, users, certificates, tls } = parts;
     let login = &config.login;
     let throttle = Arc::new(Throttle::new(config.limits.throttle()));
+    let clock: Clock = Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default());
     let negotiator = Arc::new(Negotiator {
         users: Arc::clone(users),
         throttle: Arc::clone(&throttle),
         kerberos: kerberos(config),
         names: ServerNames::of_host(host_name),
         require_mic: login.require_mic,
-        clock: Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()),
+        clock: Arc::clone(&clock),
     });
     let mut offered: Vec<Arc<dyn Mechanism>> = Vec::new();
     if login.negotiate {
@@ -67,7 +68,7 @@ pub(super) fn mechanisms(parts: Parts<'_>) -> Mechanisms {
         offered.push(Arc::new(basic(config, users, &throttle)));
     }
     if config.client_certificates.authorities().is_some() {
-        offered.push(Arc::new(Certificate::new(Arc::clone(users), certificates)));
+        offered.push(Arc::new(Certificate::new(Arc::clone(users), certificates, clock)));
     }
     Mechanisms::new(offered, Arc::clone(users), config.allow_unencrypted, config.limits.handshakes_max)
 }

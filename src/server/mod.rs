@@ -84,10 +84,8 @@ impl Server {
         let clear = config.http_address().map(Listener::http).transpose()?;
         let http = clear.as_ref().and_then(Listener::address);
         // CredSSP shows the certificate too, whether there is an HTTPS listener or not.
-        let tls = match config.https_address().is_some() || config.login.credssp {
-            true => Some(Arc::new(tls(config, world.host_name())?)),
-            false => None,
-        };
+        let shown = config.https_address().is_some() || config.login.credssp;
+        let tls = if shown { Some(Arc::new(tls(config, world.host_name())?)) } else { None };
         let sealed = match (config.https_address(), &tls) {
             (Some(address), Some(tls)) => Some(Listener::https(address, Arc::clone(tls))?),
             _ => None,

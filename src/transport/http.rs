@@ -161,6 +161,9 @@ async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymo
         Form::Clear(charset) => {
             if !octets.is_empty() && sealing::required(connection, caller.principal.as_deref()) {
                 sealing::log_clear(connection, caller.principal.as_deref());
+                if let Some(principal) = &caller.principal {
+                    connection.tell(&Login::Unsealed(principal));
+                }
                 return *explain(StatusCode::FORBIDDEN, sealing::REQUIRED);
             }
             answer(connection, &caller, octets, charset, false).await
@@ -308,8 +311,17 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
 
 fn log_refusal(connection: &Connection, authorization: Option<&HeaderValue>, refusal: &Refusal) {
     let Refusal { user, why, .. } = refusal;
+    let user = user.as_deref().map(shortened);
     tracing::info!(message_id = "FBD1102", peer = %connection.peer, user, why, "login refused");
-    tell_refusal(connection, authorization, user.as_deref(), why);
+    tell_refusal(connection, authorization, user, why);
+}
+
+/// Characters of a name that nobody has proved: a header of names is not to fill the log.
+const NAME_CHARACTERS_MAX: usize = 256;
+
+fn shortened(name: &str) -> &str {
+    let end = name.char_indices().nth(NAME_CHARACTERS_MAX).map(|(end, _)| end);
+    end.and_then(|end| name.get(..end)).unwrap_or(name)
 }
 
 fn tell_refusal(connection: &Connection, authorization: Option<&HeaderValue>, user: Option<&str>, why: &str) {

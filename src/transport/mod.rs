@@ -101,6 +101,8 @@ pub enum Login<'l> {
         /// What was wrong.
         why: &'l str,
     },
+    /// A message in clear was refused: this login must seal its messages.
+    Unsealed(&'l Principal),
     /// The login of a connection is over: a message was not what its keys say.
     Ended {
         /// Whose login it was.

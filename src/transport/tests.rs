@@ -70,6 +70,7 @@ impl Handler for Told {
     fn login(&self, peer: Peer, encrypted: bool, login: &Login<'_>) {
         let login = match login {
             Login::Accepted(principal) => format!("{} by {}", principal.name(), principal.mechanism()),
+            Login::Unsealed(principal) => format!("{} in clear", principal.name()),
             Login::Ended { principal, why } => format!("end of {}: {why}", principal.name()),
             Login::Refused { scheme, user, why } => format!("{scheme} {user:?}: {why}"),
         };

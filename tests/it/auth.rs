@@ -124,18 +124,68 @@ fn a_wrong_password_delays_the_next_guess_and_nobody_else() {
         assert_eq!(status(&server, "otto", "wrong").await, 401, "the first mistake is free");
         // A right guess waits as a wrong one does. The test would run into its own time limit if the others waited.
         let mut guessers = Vec::new();
-        for guess in ["wrong too", "secret"] {
+        for (name, guess) in [("HOME\\otto", "wrong too"), ("HOME\\otto", "secret"), ("otto", "secret")] {
             let mut guesser = server.connect().await;
-            guesser.send(post(&basic("HOME\\otto", guess), "x").as_bytes()).await;
+            guesser.send(post(&basic(name, guess), "x").as_bytes()).await;
             guessers.push(guesser);
         }
         assert_eq!(status(&server, "vera", "x").await, 200);
-        assert_eq!(status(&server, "otto", "secret").await, 200, "what was verified before the mistake is remembered");
         let mut elsewhere = server.connect_from("127.0.0.2").await;
         assert_eq!(elsewhere.exchange(&post(&basic("HOME\\otto", "wrong"), "x")).await.status, 401);
         for guesser in &mut guessers {
             assert!(guesser.waits().await);
         }
+    });
+}
+
+#[test]
+fn what_is_remembered_is_no_way_around_the_wait() {
+    run(async {
+        let delay = Duration::from_mins(10);
+        let throttle = ThrottleSettings { delay, delay_max: delay };
+        let server = Server::start(Setup { throttle, ..Setup::default() });
+        assert_eq!(status(&server, "otto", "secret").await, 200);
+        // Somebody elsewhere guesses, with the very header that is remembered.
+        let guess = async |password: &str| {
+            let mut guesser = server.connect_from("127.0.0.2").await;
+            guesser.send(post(&basic("otto", password), "x").as_bytes()).await;
+            guesser
+        };
+        assert_eq!(guess("wrong").await.reply().await.unwrap().status, 401);
+        let mut waiting = guess("secret").await;
+        assert_eq!(status(&server, "otto", "secret").await, 200, "nobody elsewhere waits");
+        assert!(waiting.waits().await);
+    });
+}
+
+#[test]
+fn what_is_remembered_is_no_way_around_a_full_queue() {
+    run(async {
+        let delay = Duration::from_mins(10);
+        let throttle = ThrottleSettings { delay, delay_max: delay };
+        let usual = Setup::default();
+        let basic_settings = BasicSettings { queue_max: 0, ..usual.basic };
+        let cost = Cost { memory_kib: 16 * 1024, passes: 60, lanes: 1 };
+        let server = Server::start(Setup { basic: basic_settings, throttle, cost, ..usual });
+        assert_eq!(status(&server, "otto", "secret").await, 200);
+        let ask = async |address: &str, user: &str, password: &str| {
+            let mut client = server.connect_from(address).await;
+            client.send(post(&basic(user, password), "x").as_bytes()).await;
+            client
+        };
+        // One of two takes the only place: the other one's answer tells that it is taken.
+        let mut slow = [ask("127.0.0.3", "x", "x").await, ask("127.0.0.3", "y", "y").await];
+        while slow[0].waits().await && slow[1].waits().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // What is remembered of another address is not at hand, and one's own waits after a guess that was turned away.
+        let turned_away = async |address, password| ask(address, "otto", password).await.reply().await.unwrap().status;
+        assert_eq!(turned_away("127.0.0.2", "secret").await, 503);
+        assert_eq!(status(&server, "otto", "secret").await, 200);
+        assert_eq!(turned_away("127.0.0.1", "wrong").await, 503);
+        let mut waiting = ask("127.0.0.1", "otto", "secret").await;
+        assert_eq!(turned_away("127.0.0.4", "secret").await, 503, "the place is still taken");
+        assert!(waiting.waits().await);
     });
 }
 
@@ -199,6 +249,9 @@ fn a_password_is_told_of_when_it_is_checked_and_a_refusal_whenever_there_is_one(
         assert_eq!(status(&server, "otto", "wrong").await, 401);
         let refused = "Basic as otto: wrong password or unknown user";
         assert_eq!(server.logins.lock().unwrap()[1..], [refused, refused]);
+        assert_eq!(status(&server, &"\u{f6}".repeat(5_000), "x").await, 401);
+        let told = server.logins.lock().unwrap().pop().unwrap();
+        assert_eq!(told, format!("Basic as {}: wrong password or unknown user", "\u{f6}".repeat(256)));
         let server = Server::start(Setup { allow_unencrypted: false, ..Setup::default() });
         assert_eq!(status(&server, "otto", "secret").await, 403);
         assert_eq!(server.once(&post("Authorization: secret\r\n", "x")).await.status, 403);

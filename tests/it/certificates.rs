@@ -4,8 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use failbackd::auth::negotiate::Clock;
 use failbackd::auth::password::SALT_OCTETS;
 use failbackd::auth::{
     Certificate, CertificateRule, CertificateRules, Channel, Exchange, Mechanism, Mechanisms, Outcome, Role, Step,
@@ -130,6 +131,10 @@ fn rule(user: &str, [fingerprint, subject, issuer, upn]: [Option<&str>; 4]) -> C
     }
 }
 
+fn clock() -> Clock {
+    Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap())
+}
+
 struct Server {
     directory: tempfile::TempDir,
     users: UserFile,
@@ -148,7 +153,7 @@ impl Server {
         let live = Users::open(users.clone(), Duration::ZERO, [6; SALT_OCTETS], Instant::now()).unwrap();
         let live = Arc::new(live);
         let rules = CertificateRules::parse(rules).unwrap();
-        let certificate: Arc<dyn Mechanism> = Arc::new(Certificate::new(Arc::clone(&live), rules));
+        let certificate: Arc<dyn Mechanism> = Arc::new(Certificate::new(Arc::clone(&live), rules, clock()));
         let mechanisms = Mechanisms::new(vec![Arc::new(Probe), certificate], live, true, 16);
         let authorities = directory.path().join("clients.pem");
         std::fs::write(&authorities, &authority.pem).unwrap();

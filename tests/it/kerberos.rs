@@ -1,8 +1,7 @@
 //! Kerberos logins of a real client with tickets of a real KDC.
 //!
-//! Run in a realm of the tests' own, with a Python that has pyspnego:
-//! `eval "$(conformance/clients/kdc start DIR alice SECRET)"`, then
-//! `FAILBACKD_TEST_KDC=DIR FAILBACKD_TEST_PYTHON=venv/bin/python cargo test --test it kerberos::`.
+//! They run in a realm of their own, with a client that `conformance/clients/run` has installed:
+//! `conformance/clients/kdc run cargo test --test it kerberos::`. Without a realm they say that they are skipped.
 
 mod http;
 mod lab;
@@ -344,6 +343,13 @@ fn lengths_that_do_not_fit_are_refused() {
         let mut token = client.wrap(&login, b"text", true);
         token[5] = filling;
         assert!(done.context.unseal(None, &token, &mut Vec::new()).is_err(), "{filling}");
+        // Nor with the length of the signature, which stands in clear as well.
+        let (login, mut done) = client.established(&server, Ask::default());
+        let mut token = client.wrap(&login, b"text", true);
+        token[5] = filling;
+        let stated = SIGNATURE_OCTETS + usize::from(filling);
+        let error = done.context.unseal(Some(stated), &token, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.0, "a signature of a wrong length", "{filling}");
     }
 }
 

@@ -5,10 +5,11 @@
 pub(crate) mod binding;
 mod credssp;
 mod handshakes;
-mod ntlm_client;
+pub(crate) mod ntlm_client;
 mod refusals;
 mod sealed;
 pub(crate) mod spnego;
+mod strangers;
 mod told;
 pub(crate) mod wire;
 

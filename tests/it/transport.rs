@@ -50,6 +50,10 @@ impl Handler for Echo {
             if context.principal.is_none() && &request[..] == b"needs a user" {
                 return Answer { status: 401, body: Vec::new(), content_type: CONTENT_TYPE_UTF8 };
             }
+            if &request[..] == b"<how/>" {
+                let body = format!("encrypted {}, sealed {}", context.encrypted, context.sealed).into_bytes();
+                return Answer { status: 200, body, content_type: CONTENT_TYPE_UTF8 };
+            }
             let name = context.principal.as_ref().map_or("anonymous", |principal| principal.name());
             let mut body = format!("{name} {}|", context.charset.as_deref().unwrap_or("-")).into_bytes();
             body.extend_from_slice(&request);
@@ -60,6 +64,7 @@ impl Handler for Echo {
     fn login(&self, _: Peer, _: bool, login: &Login<'_>) {
         self.logins.lock().unwrap().push(match login {
             Login::Accepted(principal) => format!("{} by {}", principal.name(), principal.mechanism()),
+            Login::Unsealed(principal) => format!("{} in clear", principal.name()),
             Login::Ended { principal, why } => format!("end of {}: {why}", principal.name()),
             Login::Refused { scheme, user, why } => format!("{scheme} as {}: {why}", user.unwrap_or("nobody")),
         });

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::mechanism::{Accepted, Channel, Exchange, Mechanism, Outcome, Proof, Refusal, Step};
+use super::negotiate::Clock;
 use super::principal::Principal;
 use super::users::Users;
 use presented::Presented;
@@ -31,12 +32,14 @@ const SHOWN_CHARS_MAX: usize = 256;
 pub struct Certificate {
     users: Arc<Users>,
     rules: CertificateRules,
+    clock: Clock,
 }
 
 impl Certificate {
-    /// `rules` say which user a certificate belongs to.
-    pub fn new(users: Arc<Users>, rules: CertificateRules) -> Self {
-        Self { users, rules }
+    /// `rules` say which user a certificate belongs to, and `clock` whether it still holds: the handshake has looked at
+    /// its dates, but a connection may live longer than the certificate that it began with.
+    pub fn new(users: Arc<Users>, rules: CertificateRules, clock: Clock) -> Self {
+        Self { users, rules, clock }
     }
 
     fn judge(&self, authorization: &[u8], channel: &Channel, now: Instant) -> Result<Arc<Principal>, Refusal> {
@@ -48,6 +51,9 @@ impl Certificate {
         };
         let presented = Presented::parse(certificate).map_err(Refusal::nameless)?;
         let shown = || presented.shown.chars().take(SHOWN_CHARS_MAX).collect::<String>();
+        if presented.ends < (self.clock)() {
+            return Err(Refusal::of(shown(), "the certificate has expired since the connection began"));
+        }
         let Some(user) = self.rules.user(&presented) else {
             return Err(Refusal::of(shown(), "no rule gives this certificate to a user"));
         };
@@ -56,15 +62,9 @@ impl Certificate {
         })
     }
 
-    /// The user of this name. Letters beyond ASCII must be the same as in the users file: some have a sign of another
-    /// alphabet for a small letter (the Kelvin sign), and an authority may take the two for different names.
+    /// The user of this name.
     fn principal(&self, name: &str, now: Instant) -> Option<Arc<Principal>> {
-        let find = || {
-            let users = self.users.current(now);
-            let user = &users.find(name)?.entry;
-            let same = user.name.eq_ignore_ascii_case(name);
-            same.then(|| Arc::new(Principal::new(user.name.clone(), user.role, "certificate", users.generation)))
-        };
+        let find = || self.users.proved(name, "certificate", now);
         find().or_else(|| {
             // Perhaps somebody was just added.
             self.users.refresh();

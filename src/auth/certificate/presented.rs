@@ -1,5 +1,7 @@
 //! What a client's certificate says of its holder.
 
+use std::time::Duration;
+
 use der::Decode as _;
 use der::asn1::{ObjectIdentifier, Utf8StringRef};
 use sha2::{Digest as _, Sha256};
@@ -16,8 +18,7 @@ const CLIENT_AUTHENTICATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.
 /// The user principal name, an `otherName` of Microsoft's.
 const USER_PRINCIPAL_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.3");
 
-/// A certificate as rules look at it. Whether its issuer is to be trusted and its dates hold is settled before, in the
-/// TLS handshake.
+/// A certificate as rules look at it. Whether its issuer is to be trusted is settled before, in the TLS handshake.
 #[derive(Debug)]
 pub(super) struct Presented {
     /// SHA-256 of the whole certificate.
@@ -29,6 +30,8 @@ pub(super) struct Presented {
     pub(super) upn: Option<String>,
     /// The subject for people (RFC 4514).
     pub(super) shown: String,
+    /// Until when it holds, since 1970.
+    pub(super) ends: Duration,
 }
 
 impl Presented {
@@ -61,6 +64,7 @@ impl Presented {
             issuer: DistinguishedName::of(&parsed.issuer),
             upn,
             shown: parsed.subject.to_string(),
+            ends: parsed.validity.not_after.to_unix_duration(),
         })
     }
 }

@@ -199,6 +199,7 @@ mod tests {
             issuer: DistinguishedName::parse(issuer).unwrap(),
             upn: upn.map(str::to_owned),
             shown: subject.to_owned(),
+            ends: std::time::Duration::ZERO,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Logins with certificates that the tests issue themselves.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, OtherNameValue, SanType};
 
@@ -59,7 +59,18 @@ impl Fixture {
 
     fn login_on(&self, rules: &[CertificateRule], header: &str, channel: &Channel) -> Result<String, Refusal> {
         let rules = CertificateRules::parse(rules).unwrap();
-        let mechanism = Arc::new(Certificate::new(Arc::clone(&self.users), rules));
+        let clock: Clock = Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap());
+        self.login_at(clock, rules, header, channel)
+    }
+
+    fn login_at(
+        &self,
+        clock: Clock,
+        rules: CertificateRules,
+        header: &str,
+        channel: &Channel,
+    ) -> Result<String, Refusal> {
+        let mechanism = Arc::new(Certificate::new(Arc::clone(&self.users), rules, clock));
         assert_eq!((mechanism.challenge(), mechanism.sends_secret()), (None, false));
         match mechanism.begin().step(header.as_bytes(), channel, Instant::now()) {
             Step::Done(Outcome::Accepted(Accepted { principal, token: None, proof: Proof::Request })) => {
@@ -161,6 +172,28 @@ fn without_a_certificate_in_a_sealed_channel_nobody_is_let_in() {
 }
 
 #[test]
+fn a_certificate_holds_no_longer_than_it_says() {
+    const ENDS: u64 = 1_800_000_000;
+    let fixture = Fixture::new();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "otto");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_after = time::OffsetDateTime::UNIX_EPOCH + Duration::from_secs(ENDS);
+    let certificate = params.signed_by(&KeyPair::generate().unwrap(), &authority("ca")).unwrap();
+    let certificate = Some(certificate.der().as_ref().into());
+    let channel = Channel { encrypted: true, certificate, ..Channel::default() };
+    let at = |seconds| {
+        let rule = CertificateRule { subject: Some("CN=otto".to_owned()), ..by_subject() };
+        let rules = CertificateRules::parse(&[rule]).unwrap();
+        fixture.login_at(Arc::new(move || Duration::from_secs(seconds)), rules, SCHEME, &channel)
+    };
+    assert_eq!(at(ENDS).as_deref(), Ok("Otto operator certificate"));
+    let refused = at(ENDS + 1).unwrap_err();
+    assert_eq!((refused.user.as_deref(), refused.why.contains("expired")), (Some("CN=otto"), true));
+}
+
+#[test]
 fn damaged_certificates_are_refused() {
     let fixture = Fixture::new();
     let certificate = client(&authority("ca"), &["otto@example.com"]);
@@ -182,7 +215,7 @@ fn how_long_a_login_takes() {
     let fixture = Fixture::new();
     let certificate = client(&authority("ca"), &["otto@example.com"]);
     let rules = CertificateRules::parse(&[by_upn()]).unwrap();
-    let mechanism = Arc::new(Certificate::new(Arc::clone(&fixture.users), rules));
+    let mechanism = Arc::new(Certificate::new(Arc::clone(&fixture.users), rules, Arc::new(Duration::default)));
     let channel = Channel { encrypted: true, certificate: Some(certificate.into()), ..Channel::default() };
     let started = Instant::now();
     for _ in 0..10_000 {

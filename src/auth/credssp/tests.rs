@@ -13,7 +13,7 @@ use std::io::{Read as _, Write as _};
 use super::super::mechanism::{Accepted, Proof};
 use super::super::principal::Role;
 use super::super::protection::{Protection, SealError};
-use super::super::users::UserFile;
+use super::super::users::{Secrets, UserFile};
 use super::*;
 
 const NONCE: [u8; NONCE_OCTETS] = [9; NONCE_OCTETS];
@@ -77,18 +77,42 @@ impl InnerExchange for FakeInner {
     }
 }
 
+/// The same, for users of the file.
+struct KnownInner(Arc<Users>, Box<dyn InnerExchange>);
+
+impl InnerExchange for KnownInner {
+    fn step(self: Box<Self>, token: Vec<u8>, channel: Channel, now: Instant) -> InnerFuture {
+        let Self(users, inner) = *self;
+        Box::pin(async move {
+            match inner.step(token, channel, now).await {
+                InnerOutcome::Continue { token, exchange } => {
+                    InnerOutcome::Continue { token, exchange: Box::new(Self(users, exchange)) }
+                }
+                InnerOutcome::Done { token, principal, context } => {
+                    let principal = users.proved(principal.name(), "ntlm", now).unwrap();
+                    InnerOutcome::Done { token, principal, context }
+                }
+                other => other,
+            }
+        })
+    }
+}
+
 /// A mechanism with a certificate of its own.
 fn mechanism(binding: ChannelBinding) -> Arc<CredSsp> {
+    let file = UserFile::in_directory(std::path::Path::new("/nonexistent"));
+    let users = Users::open(file, Duration::from_mins(1), [0; 16], Instant::now()).unwrap();
+    mechanism_of(Arc::new(users), Arc::new(|| Box::new(FakeInner(false))), binding)
+}
+
+fn mechanism_of(users: Arc<Users>, inner: BeginInner, binding: ChannelBinding) -> Arc<CredSsp> {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["home".to_owned()]).unwrap().self_signed(&key).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let certified = CertifiedKey::from_der(vec![certificate.der().clone()], key, &default_provider()).unwrap();
     let identity = Identity::new(Arc::new(certified)).unwrap();
     assert!(!identity.is_rsa());
-    let file = UserFile::in_directory(std::path::Path::new("/nonexistent"));
-    let users = Users::open(file, Duration::from_mins(1), [0; 16], Instant::now()).unwrap();
-    let inner: BeginInner = Arc::new(|| Box::new(FakeInner(false)));
-    Arc::new(CredSsp::new(Arc::new(users), Arc::new(move || identity.clone()), inner, binding, 2))
+    Arc::new(CredSsp::new(users, Arc::new(move || identity.clone()), inner, binding, 2))
 }
 
 /// Takes every certificate, as clients do.
@@ -501,6 +525,30 @@ async fn messages_out_of_turn_are_refused() {
     ] {
         let mut client = fresh().await;
         client.refused(&request).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_removed_meanwhile_is_not_let_in() {
+    for removed in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = UserFile::in_directory(directory.path());
+        file.add_with("otto", Role::Operator, &Secrets::default()).unwrap();
+        let users = Arc::new(Users::open(file.clone(), Duration::ZERO, [0; 16], Instant::now()).unwrap());
+        let known = Arc::clone(&users);
+        let inner: BeginInner = Arc::new(move || Box::new(KnownInner(Arc::clone(&known), Box::new(FakeInner(false)))));
+        let mechanism = mechanism_of(users, inner, ChannelBinding::Sealed);
+        let mut client = Client::connected(mechanism, &rustls::version::TLS13).await;
+        client.proved().await;
+        if removed {
+            file.remove("otto").unwrap();
+        }
+        let request = client.credentials(CREDENTIALS);
+        match client.request(&request).await {
+            Answer::Accepted(..) => assert!(!removed),
+            Answer::Rejected(refusal) => assert!(removed && refusal.why.contains("was removed"), "{refusal:?}"),
+            _ => panic!("neither let in nor refused"),
+        }
     }
 }
 

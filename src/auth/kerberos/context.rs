@@ -79,6 +79,9 @@ impl KerberosContext {
     fn open(&mut self, signature_octets: usize, out: &mut Vec<u8>, start: usize) -> Result<(), SealError> {
         let token = out.get_mut(start..).unwrap_or_default();
         let octets = token.len();
+        if octets < signature_octets {
+            return Err(SealError("octets that are no Kerberos message"));
+        }
         let number = number(token, SEALED)?;
         let message = self.context.unwrap(token).map_err(|status| complaint(&status))?;
         // A token says in clear how much of it is filling, and versions of the library before 1.21.3 take any number:
@@ -97,9 +100,13 @@ impl SecurityContext for KerberosContext {
     fn unseal(&mut self, signature_octets: Option<usize>, token: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
         self.guarded(|this| {
             let usual = this.sealing()?;
+            // What the sender said stands in clear, as the count of filling does: the two could be changed together.
+            if signature_octets.is_some_and(|stated| stated != usual) {
+                return Err(SealError("a signature of a wrong length"));
+            }
             let start = out.len();
             out.extend_from_slice(token);
-            let opened = this.open(signature_octets.unwrap_or(usual), out, start);
+            let opened = this.open(usual, out, start);
             if opened.is_err() {
                 out.truncate(start);
             }

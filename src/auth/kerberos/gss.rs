@@ -197,7 +197,8 @@ impl Gss {
 
     fn status(self, major: u32, minor: u32) -> Status {
         let mut parts = Vec::new();
-        for (code, kind) in [(major & !CONTINUE_NEEDED, GSS_CODE), (minor, MECHANISM_CODE)] {
+        let codes = [(major & !CONTINUE_NEEDED, GSS_CODE), (minor, MECHANISM_CODE)];
+        for (code, kind) in codes.into_iter().filter(|(code, _)| *code != 0) {
             let mut text = Buffer::new(self);
             let (mut ignored, mut more) = (0, 0);
             let mechanism = Oid::of(MECHANISM);
@@ -212,7 +213,7 @@ impl Gss {
                     &raw mut text.octets,
                 )
             };
-            if failed == 0 && code != 0 {
+            if failed == 0 {
                 parts.push(String::from_utf8_lossy(&text.copy()).into_owned());
             }
         }
@@ -298,7 +299,7 @@ pub(super) struct Credential {
 
 // SAFETY: a credential is not bound to the thread that made it.
 unsafe impl Send for Credential {}
-// SAFETY: the library locks a credential while it uses it. Ours is only read: passed to `gss_accept_sec_context`.
+// SAFETY: the library locks a credential while it uses it, and ours is passed to `gss_accept_sec_context` alone.
 unsafe impl Sync for Credential {}
 
 /// A login that was accepted, as the library tells it.

@@ -226,7 +226,11 @@ impl Acceptor {
             Stage::Negotiated(negotiated) => negotiated.later(&token, scene).await,
         };
         match result {
-            Ok(Reply::Done(login)) => Progress::Done(login),
+            // The last token may come long after the one that proved it.
+            Ok(Reply::Done(login)) => match shared.users.renew(&login.principal, now) {
+                Some(principal) => Progress::Done(Login { principal, ..login }),
+                None => End::of(login.principal.name(), "the user was removed during the handshake").into(),
+            },
             Ok(Reply::Continue(token, stage)) => Progress::Continue(token, Self { stage, ..self }),
             Err(end) => end.into(),
         }
@@ -365,7 +369,8 @@ impl Judged<'_> {
                 return Err(End::of(self.user, "the login is not bound to its TLS connection"));
             }
             // Whoever passes an NTLM login on from elsewhere does not have its keys. A Kerberos ticket is made for this
-            // server, and nobody else can pass it on.
+            // server: whoever a client is lured to elsewhere has no use for it. (Who sits on the way to this very
+            // server, or has its clients take another's certificate, does: against them there is Strict.)
             (ChannelBinding::Sealed, Binding::Absent) if encrypted && self.kind == Kind::Ntlm => Sealing::Required,
             (_, Binding::Absent) => Sealing::Optional,
         };

@@ -162,6 +162,55 @@ fn a_user_may_have_an_nt_hash_and_no_password() {
 }
 
 #[test]
+fn whom_somebody_else_has_proved_goes_by_the_letters_of_the_file() {
+    let (_directory, file) = file();
+    let now = Instant::now();
+    for name in ["kurt", "j\u{f6}rg"] {
+        file.add_with(name, Role::Viewer, &Secrets::default()).unwrap();
+    }
+    let users = Users::open(file, Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
+    for name in ["kurt", "KURT", "j\u{f6}rg", "J\u{f6}RG"] {
+        assert!(users.proved(name, "kerberos", now).is_some(), "{name}");
+    }
+    // The Kelvin sign's small letter is k, and to a KDC the two are different people.
+    for name in ["\u{212a}urt", "J\u{d6}RG", "kurt@R", "R\\kurt"] {
+        assert!(users.proved(name, "kerberos", now).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_lock_that_is_a_link_is_not_followed() {
+    let (directory, file) = file();
+    let target = directory.path().join("target");
+    fs::write(&target, "somebody else's").unwrap();
+    let lock = file.path().with_extension("lock");
+    std::os::unix::fs::symlink(&target, &lock).unwrap();
+    let told = file.add_with("otto", Role::Viewer, &Secrets::default()).unwrap_err().to_string();
+    assert!(told.contains("users.lock"), "{told}");
+    assert!(file.list().unwrap().is_empty());
+    fs::remove_file(lock).unwrap();
+    for name in ["otto", "vera"] {
+        file.add_with(name, Role::Viewer, &Secrets::default()).unwrap();
+    }
+}
+
+#[test]
+fn a_lock_that_is_there_keeps_its_owner() {
+    // Only root gives files away.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (directory, file) = file();
+    std::os::unix::fs::chown(directory.path(), Some(4711), Some(4711)).unwrap();
+    let other = directory.path().join("other");
+    fs::write(&other, "root's").unwrap();
+    fs::hard_link(&other, file.path().with_extension("lock")).unwrap();
+    file.add_with("otto", Role::Viewer, &Secrets::default()).unwrap();
+    assert_eq!(fs::metadata(&other).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(file.path()).unwrap().uid(), 4711, "what was made is handed over");
+}
+
+#[test]
 fn an_nt_hash_that_is_none_is_told() {
     let (_directory, file) = file();
     file.add_with("otto", Role::Viewer, &Secrets { password: None, nt_hash: Some(NtHash::of("x")) }).unwrap();

@@ -259,7 +259,10 @@ fn classes_are_reached_by_their_own_names_and_by_those_above() {
     }
     let (_, missing) = world.refused(&failback("web01"));
     assert_eq!(missing, "classes of access rule 1");
-    // By the name of a class above, an instance of a class that is kept is not there.
+    // By the name of a class above, an instance of a class that is kept is not there: the only service is not found,
+    // and of the jobs there are several.
+    let (text, answer) = world.ask(&get("CIM_LogicalElement", &[]));
+    assert!(answer.is_fault && text.contains("more than one") && !text.contains("replicasvc"), "{text}");
     let world = World::new(operator(Rule { classes: Some(patterns(&["Msvm_ReplicationService"])), ..Rule::default() }));
     let (text, _) = world.step_text(&get("CIM_EnabledLogicalElement", &[]));
     assert!(text.contains("replicasvc"), "{text}");

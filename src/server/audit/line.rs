@@ -74,6 +74,9 @@ impl<'l> Line<'l> {
         };
         match *login {
             Login::Accepted(principal) => Self { outcome: Some("ok"), ..line.by(principal) },
+            Login::Unsealed(principal) => {
+                Self { outcome: Some("refused"), why: Some(Cow::Borrowed("a message in clear")), ..line.by(principal) }
+            }
             Login::Ended { principal, why } => {
                 Self { outcome: Some("ended"), why: Some(text(why)), ..line.by(principal) }
             }

@@ -61,6 +61,14 @@ fn a_ticket_logs_in_under_both_schemes() {
             }
             let login = client.login(Ask::default());
             assert!(refused(&Wire::connect(&server, tls).await.token("NTLM", &login.token).await));
+            // The scheme Kerberos takes no NTLM, neither raw nor in SPNEGO.
+            let ntlm = crate::login::ntlm_client::Ntlm::default().negotiate();
+            let offer = spnego::init(&spnego::list(&[OID_NTLM]), Some(&ntlm));
+            for token in [ntlm, offer] {
+                let answer = Wire::connect(&server, tls).await.token("Negotiate", &token).await;
+                assert_eq!(answer.headers("www-authenticate").len(), 1, "a challenge");
+                assert!(refused(&Wire::connect(&server, tls).await.token("Kerberos", &token).await));
+            }
         }
     });
 }
@@ -119,6 +127,29 @@ fn a_second_choice_is_vouched_for() {
             let token = [signature, ciphertext].concat();
             let sealed = Sealed { token, length: 4, signature_octets, trailer: "--Encrypted Boundary--\r\n" };
             assert_eq!(wire.request(SEALED_TYPE, &sealed.body()).await.status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_user_who_is_removed_during_the_handshake_is_refused() {
+    let Some(lab) = Lab::open("http::a_user_who_is_removed_during_the_handshake_is_refused") else { return };
+    run(async move {
+        let (server, mut client) = (server(&lab, ChannelBinding::Sealed), lab.client());
+        let list = spnego::list(&[OID_NEGOEX, OID_KRB5]);
+        for removed in [false, true] {
+            let mut wire = Wire::connect(&server, false).await;
+            wire.token("Negotiate", &spnego::init(&list, None)).await;
+            let login = client.login(Ask::default());
+            let answer = wire.token("Negotiate", &spnego::response(None, Some(&login.token), None)).await;
+            let proof = spnego::Answer::parse(&answer.token("Negotiate"));
+            assert_eq!(client.finish(&login, &proof.token.unwrap()), Ok(true));
+            if removed {
+                server.users.remove(&lab.user).unwrap();
+            }
+            let answer =
+                wire.token("Negotiate", &spnego::response(None, None, Some(&client.sign(&login, &list)))).await;
+            assert_eq!(answer.status, if removed { 401 } else { 200 });
         }
     });
 }

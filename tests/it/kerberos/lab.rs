@@ -28,7 +28,7 @@ impl Lab {
             return None;
         };
         let configuration = std::env::var_os("KRB5_CONFIG").map(PathBuf::from);
-        assert_eq!(configuration, Some(directory.join("krb5.conf")), "export what `kdc start` has printed");
+        assert_eq!(configuration, Some(directory.join("krb5.conf")), "run it by `conformance/clients/kdc run`");
         let user = std::fs::read_to_string(directory.join("user")).unwrap();
         Some(Self { directory, user, scratch: tempfile::tempdir().unwrap() })
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use failbackd::auth::ThrottleSettings;
+use failbackd::auth::password::NtHash;
+use failbackd::auth::{Role, Secrets, ThrottleSettings};
 
 use super::ntlm_client::{Mic, Ntlm};
 use super::wire::{Answer, Wire, Wrapping, authorization};
@@ -20,8 +21,9 @@ async fn challenge_in_spnego(wire: &mut Wire, client: &Ntlm) -> Vec<u8> {
 type Other = fn(&[u8], &[u8]) -> Vec<u8>;
 
 fn refused(answer: &Answer) -> bool {
-    // The schemes on offer, and nothing of a handshake.
-    answer.status == 401 && answer.headers("www-authenticate").iter().all(|it| !it.starts_with("Negotiate "))
+    // The schemes on offer, and nothing of a handshake under any of them.
+    let offered = ["Negotiate", "Basic realm=\"WSMAN\""];
+    answer.status == 401 && answer.headers("www-authenticate").iter().all(|it| offered.contains(it))
 }
 
 #[test]
@@ -219,6 +221,34 @@ fn a_failed_login_ends_the_one_before() {
             assert_eq!(wire.ask(&mut session, "<a/>").await.status, 200);
             wire.challenge("Negotiate", &Ntlm::default()).await;
             assert_eq!(wire.ask(&mut session, "<a/>").await.status, 401);
+        }
+    });
+}
+
+#[test]
+fn a_login_ends_with_its_user_and_with_its_password() {
+    run(async {
+        for tls in [false, true] {
+            let server = server();
+            let mut logins = Vec::new();
+            for _ in 0..2 {
+                let mut wire = Wire::connect(&server, tls).await;
+                let mut session = wire.login(&Ntlm::default(), Wrapping::Raw).await.ok().unwrap();
+                assert_eq!(wire.ask(&mut session, "<a/>").await.status, 200);
+                logins.push((wire, session));
+            }
+            server.users.remove("wei\u{df}").unwrap();
+            for (wire, session) in &mut logins {
+                assert_eq!(wire.ask(session, "<a/>").await.status, 200, "another user's end");
+            }
+            server.users.remove("otto").unwrap();
+            let (mut wire, mut session) = logins.pop().unwrap();
+            assert_eq!(wire.ask(&mut session, "<a/>").await.status, 401, "removed");
+            let secrets = Secrets { password: None, nt_hash: Some(NtHash::of("other")) };
+            server.users.add_with("otto", Role::Operator, &secrets).unwrap();
+            let (mut wire, mut session) = logins.pop().unwrap();
+            assert_eq!(wire.ask(&mut session, "<a/>").await.status, 401, "another password");
+            assert!(wire.login(&Ntlm::default(), Wrapping::Raw).await.is_err());
         }
     });
 }

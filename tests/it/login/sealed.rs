@@ -141,6 +141,23 @@ fn clear_messages_after_a_sealed_login_are_refused_on_clear_text() {
 }
 
 #[test]
+fn nobody_asks_under_seal() {
+    run(async {
+        let server = server();
+        for tls in [false, true] {
+            // A login of the connection does not vouch for what is asked without one.
+            let (mut wire, mut session) = login(&server, tls, USUAL).await;
+            let headers = format!("WSMANIDENTIFY: unauthenticated\r\n{SEALED_TYPE}");
+            let body = Sealed::new(&mut session, "<a/>").body();
+            let answer = wire.request(&headers, &body).await;
+            assert_eq!((answer.status, answer.headers("connection")), (400, vec![]));
+            assert!(answer.text().contains("has no login"), "{}", answer.text());
+            assert_eq!(wire.request(SEALED_TYPE, &body).await.status, 200, "its keys were not touched");
+        }
+    });
+}
+
+#[test]
 fn a_message_may_come_with_the_last_token() {
     run(async {
         let server = server();

@@ -1,9 +1,11 @@
 //! What the audit log is told of these logins.
 
+use failbackd::auth::ChannelBinding;
+
 use super::ntlm_client::Ntlm;
 use super::wire::{SEALED_TYPE, Sealed, Wire, Wrapping};
-use super::{outcome, server};
-use crate::transport::run;
+use super::{outcome, server, setup};
+use crate::transport::{NegotiateSetup, Server, Setup, run};
 
 #[test]
 fn a_login_is_told_once_and_so_is_what_ends_it() {
@@ -20,6 +22,10 @@ fn a_login_is_told_once_and_so_is_what_ends_it() {
                     assert_eq!(wire.ask(&mut session, message).await.status, 200);
                 }
                 assert_eq!(told(), ["otto by ntlm"], "{tls} {wrapping:?}");
+                if !tls {
+                    assert_eq!(wire.request("", b"<clear/>").await.status, 403);
+                    assert_eq!(told(), ["otto in clear"]);
+                }
                 let mut body = Sealed::new(&mut session, "<d/>").body();
                 let end = body.len() - "x--Encrypted Boundary--\r\n".len();
                 body[end] ^= 1;
@@ -28,6 +34,23 @@ fn a_login_is_told_once_and_so_is_what_ends_it() {
                 assert_eq!(outcome(&server, tls, &wrong, wrapping).await, 401);
                 let refused = told();
                 assert!(refused.len() == 1 && refused[0].starts_with("Negotiate as otto: "), "{refused:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn how_a_message_came_is_told() {
+    run(async {
+        let negotiate = Some(NegotiateSetup { channel_binding: ChannelBinding::Relaxed, ..NegotiateSetup::default() });
+        let server = Server::start(Setup { negotiate, ..setup() });
+        for tls in [false, true] {
+            let mut wire = Wire::connect(&server, tls).await;
+            let mut session = wire.login(&Ntlm::default(), Wrapping::Raw).await.unwrap();
+            let sealed = wire.ask(&mut session, "<how/>").await;
+            assert_eq!(sealed.text(), format!("encrypted {tls}, sealed true"));
+            if tls {
+                assert_eq!(wire.request("", b"<how/>").await.text(), "encrypted true, sealed false");
             }
         }
     });
