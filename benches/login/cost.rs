@@ -13,6 +13,14 @@ use crate::{Failure, process};
 pub(crate) trait Client: 'static {
     /// Do it once.
     async fn repeat(&mut self) -> Result<(), Failure>;
+
+    /// Look at what was put off while the time was taken.
+    fn finish(self) -> Result<(), Failure>
+    where
+        Self: Sized,
+    {
+        Ok(())
+    }
 }
 
 /// Keeps all clients busy for `length`, after a quarter of it to warm up; answers the server's CPU time for each time
@@ -28,7 +36,7 @@ pub(crate) async fn cost<C: Client>(pid: u32, clients: Vec<C>, length: Duration)
                 client.repeat().await?;
                 done.set(done.get() + 1);
             }
-            Ok::<(), Failure>(())
+            Ok::<C, Failure>(client)
         }));
     }
     tasks
@@ -39,11 +47,17 @@ pub(crate) async fn cost<C: Client>(pid: u32, clients: Vec<C>, length: Duration)
             let (cpu, done) = (process::cpu_time(pid)?.saturating_sub(cpu), done.get() - before);
             ending.set(true);
             for task in running {
-                task.await??;
+                task.await??.finish()?;
             }
             Ok(microseconds(cpu, done))
         })
         .await
+}
+
+/// CPU time that this thread has used.
+pub(crate) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Microseconds for each of `done`.

@@ -65,7 +65,7 @@ pub(crate) async fn figures(
     Ok(figures)
 }
 
-/// The configuration of a server in the realm, and the pause after which tokens of this second are distinct.
+/// The configuration of a server in the realm.
 pub(crate) fn configuration(lab: &Lab) -> String {
     format!("[kerberos]\nkeytab = \"{}\"\n", lab.directory.join("server.keytab").display())
 }

@@ -3,8 +3,8 @@
 //! A password costs an argon2 of milliseconds and megabytes on purpose, so verifications run one at a time for each
 //! spare core, on blocking threads, behind a bounded queue (see [`super::queue`]); requests with the same header share
 //! one verification; and what was verified is remembered for a short while. After a wrong password the next one waits
-//! (see [`super::throttle`]), and one that is remembered with it: an answer at once would tell a right guess from a
-//! wrong one.
+//! (see [`super::throttle`]), whether it is remembered or not: an answer at once would tell a right guess from a wrong
+//! one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -104,8 +104,8 @@ mod tests {
 
     use super::*;
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     /// The result of a future that is at hand.
@@ -119,23 +119,23 @@ mod tests {
     #[test]
     fn one_network_gets_half_of_the_places() {
         let queue = Arc::new(Queue::new(1, 3));
-        let places: Vec<_> = (0..3).map(|_| queue.enter(address(1))).collect();
+        let places: Vec<_> = (0..3).map(|_| queue.enter(Some(address(1)))).collect();
         assert_eq!(places.iter().filter(|place| place.is_some()).count(), 2);
-        let others: Vec<_> = (2..5).map(|other| queue.enter(address(other))).collect();
+        let others: Vec<_> = (2..5).map(|other| queue.enter(Some(address(other)))).collect();
         assert_eq!(others.iter().filter(|place| place.is_some()).count(), 2, "four in all");
         drop((places, others));
         assert!(queue.lines.lock().unwrap().is_empty());
-        assert!(queue.enter(address(1)).is_some());
+        assert!(queue.enter(Some(address(1))).is_some());
     }
 
     #[test]
     fn the_networks_take_turns() {
         let queue = Arc::new(Queue::new(1, 7));
-        let many: Vec<_> = (0..4).map(|_| queue.enter(address(1)).unwrap()).collect();
+        let many: Vec<_> = (0..4).map(|_| queue.enter(Some(address(1))).unwrap()).collect();
         let running = now(many[0].turn()).unwrap();
         let waiting: Vec<_> = many[1..].iter().map(|place| Box::pin(place.turn())).collect();
         let mut waiting: Vec<_> = waiting.into_iter().filter_map(|turn| polled(turn).err()).collect();
-        let other = queue.enter(address(2)).unwrap();
+        let other = queue.enter(Some(address(2))).unwrap();
         let mut others_turn = polled(Box::pin(other.turn())).err().expect("somebody runs");
         drop(running);
         let others = now(&mut others_turn);

@@ -168,8 +168,13 @@ fn a_file_that_is_full_stops_nothing_unless_it_must_be_written() {
     assert_eq!(told, 1, "once a minute");
     assert!(server.terminate().0.success());
     let server = lab.serve(&[("FAILBACKD_CONFIG", &config), ("FAILBACKD_AUDIT_REQUIRED", "false")]);
-    let answer = lab.wire(server.address()).ask(&failback("uuid:1", vm, ""));
-    assert_eq!(returned(&answer), 4096);
+    let wire = lab.wire(server.address());
+    let job = job_of(&wire.ask(&failback("uuid:1", vm, ""))).unwrap();
+    wire.end_of(&job);
+    assert!(server.terminate().0.success());
+    // A cancel changes something too: it is not even looked at whether the job could be cancelled.
+    let server = lab.serve(&[("FAILBACKD_CONFIG", &config)]);
+    assert_eq!(returned(&lab.wire(server.address()).ask(&cancel(&job))), 4);
     assert!(server.terminate().0.success());
 }
 
