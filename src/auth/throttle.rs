@@ -95,11 +95,16 @@ impl Throttle {
     pub fn turn(self: &Arc<Self>, address: Option<IpAddr>, user: &str, now: Instant) -> Turn {
         let pair = self.pair(address, user);
         let mut attempt = Attempt { throttle: Arc::clone(self), pair, waits: false };
-        let waits = attempt.wait(now).and_then(|wait| Some(wait.max(self.pace(pair.0, now)?)));
-        match waits {
-            None => Turn::Never,
-            Some(Duration::ZERO) if !attempt.waits => Turn::Now(attempt),
-            Some(wait) => Turn::After(wait, attempt),
+        let Some(wait) = attempt.wait(now) else { return Turn::Never };
+        let Some(pace) = self.pace(pair.0, now) else {
+            // Nobody looks at this one's password. One that is remembered would be taken all the same, and so tell a
+            // right guess from those that are turned away, if a guess like this left the pair clear.
+            attempt.remember(now, 0);
+            return Turn::Never;
+        };
+        match wait.max(pace) {
+            Duration::ZERO if !attempt.waits => Turn::Now(attempt),
+            wait => Turn::After(wait, attempt),
         }
     }
 
@@ -143,12 +148,17 @@ impl Attempt {
         if let (Some(network), _) = self.pair {
             self.throttle.pace.lock().unwrap_or_else(PoisonError::into_inner).failed(network, now);
         }
+        self.remember(now, 1);
+    }
+
+    /// Add failures to those of this pair, which has one from here on.
+    fn remember(&self, now: Instant, failed: u32) {
         let mut pairs = self.throttle.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         if pairs.len() >= PAIRS_MAX && !pairs.contains_key(&self.pair) {
             make_room(&mut pairs, now);
         }
         let failures = pairs.entry(self.pair).or_insert(Failures { count: 0, last: now, waiting: 0 });
-        failures.count = failures.count.saturating_add(1).min(FAILURES_MAX);
+        failures.count = failures.count.saturating_add(failed).clamp(1, FAILURES_MAX);
         failures.last = now;
     }
 
@@ -245,6 +255,13 @@ mod tests {
         assert!(waits[..100].iter().all(|wait| *wait == 0));
         assert!(waits[300..].iter().all(|wait| (400..4000).contains(wait)));
         assert_eq!(fail(&throttle, 2, "0", now), Some(0), "another address");
+        let far = now + Duration::from_secs(1);
+        let turned_away =
+            (0..2000).find(|name| wait(&throttle.turn(Some(address(1)), &format!("x{name}"), far)).is_none());
+        assert!(turned_away.is_some(), "turns are not given out without end");
+        assert!(throttle.is_clear(Some(address(1)), "otto", far));
+        assert!(matches!(throttle.turn(Some(address(1)), "otto", far), Turn::Never));
+        assert!(!throttle.is_clear(Some(address(1)), "otto", far), "what is turned away leaves the pair no better");
         let off = ThrottleSettings { delay: Duration::ZERO, ..SETTINGS };
         let throttle = Arc::new(Throttle::new(off));
         assert!((0..400).all(|name| fail(&throttle, 1, &name.to_string(), now) == Some(0)));
