@@ -134,12 +134,16 @@ fn a_token_of_another_mechanism_ends_the_handshake() {
             assert_eq!(wire.token("Negotiate", &spnego::response(None, Some(&right), None)).await.status, 200);
 
             // What comes in the place of the right token, made from the challenge.
-            let others: [(&str, Other); 6] = [
+            let others: [(&str, Other); 7] = [
                 ("Kerberos in SPNEGO", |_, kerberos| spnego::response(None, Some(kerberos), None)),
                 ("raw Kerberos", |_, kerberos| kerberos.to_vec()),
                 ("NTLM out of SPNEGO", |right, _| right.to_vec()),
                 ("NTLM by another name", |right, _| spnego::response(Some(spnego::OID_KRB5), Some(right), None)),
                 ("no token", |_, _| spnego::response(None, None, None)),
+                ("a refusal with the token", |right, _| {
+                    let fields = [spnego::tlv(0xa0, &[0x0a, 1, 2]), spnego::tlv(0xa2, &spnego::tlv(4, right))];
+                    spnego::tlv(0xa1, &spnego::tlv(0x30, &fields.concat()))
+                }),
                 ("a refusal", |_, _| spnego::tlv(0xa1, &spnego::tlv(0x30, &spnego::tlv(0xa0, &[0x0a, 1, 2])))),
             ];
             for (what, other) in others {

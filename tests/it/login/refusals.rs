@@ -108,6 +108,12 @@ fn proofs() -> Vec<Case> {
         case("a proof of zeros", usual, |it| it.proof = Proof::Zeros),
         case("a proof of zeros without a MIC", no_mic, |it| it.proof = Proof::Zeros),
         case("a proof of zeros without key exchange", no_key_exchange, |it| it.proof = Proof::Zeros),
+        case("a proof with its last bit changed", no_mic, |it| {
+            it.spoil = |octets| {
+                let start = super::ntlm_client::word(octets, 24) as usize;
+                octets[start + 15] ^= 1;
+            }
+        }),
         case("NTLMv1", no_mic, |it| it.proof = Proof::V1),
         case("LM", no_mic, |it| it.proof = Proof::Lm),
         case("no response at all", no_mic, |it| it.proof = Proof::Nothing),

@@ -1,9 +1,11 @@
 //! Messages after a login: sealed ones that were changed, repeated or badly framed, and clear ones.
 
+use failbackd::transport::TransportLimits;
+
 use super::ntlm_client::{KEY_EXCHANGE, Ntlm, Session, USUAL};
-use super::server;
 use super::wire::{SEALED_TYPE, Sealed, Wire, Wrapping};
-use crate::transport::{Server, run};
+use super::{server, setup};
+use crate::transport::{Server, Setup, run};
 
 async fn login(server: &Server, tls: bool, flags: u32) -> (Wire, Session) {
     let mut wire = Wire::connect(server, tls).await;
@@ -169,6 +171,20 @@ fn a_message_may_come_with_the_last_token() {
             let headers = format!("{}{SEALED_TYPE}", super::wire::authorization("Negotiate", &authenticate));
             let body = Sealed::new(&mut session, "<a/>").body();
             assert_eq!(wire.request(&headers, &body).await.status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_message_may_be_as_large_under_seal_as_in_clear() {
+    run(async {
+        let limits = TransportLimits { body_octets_max: 1000, ..TransportLimits::default() };
+        let server = Server::start(Setup { limits, ..setup() });
+        for tls in [false, true] {
+            let (mut wire, mut session) = login(&server, tls, USUAL).await;
+            assert_eq!(wire.ask(&mut session, &"x".repeat(1000)).await.status, 200);
+            assert_eq!(wire.ask(&mut session, &"x".repeat(1001)).await.status, 413);
+            assert!(wire.closed().await);
         }
     });
 }
