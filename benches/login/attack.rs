@@ -27,7 +27,9 @@ use crate::{Failure, process};
 
 /// Where the attackers come from.
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-const ATTACKERS: usize = 64;
+/// Attackers by NTLM, and by Basic: these wait for one another's passwords to be verified, and would hold up those.
+const NTLM_ATTACKERS: usize = 48;
+const BASIC_ATTACKERS: usize = 16;
 /// Users whose passwords they guess; all other names are made up, a new one for each login.
 const VICTIMS: usize = 8;
 /// Attacks, each after a quiet time.
@@ -194,18 +196,21 @@ pub(crate) fn run(server: SocketAddr, logins: usize, round: usize) -> Result<Str
 }
 
 async fn attackers(server: SocketAddr, logins: usize, round: usize) -> Result<Told, Failure> {
-    let next = Rc::new(Cell::new(0));
     let mut running = Vec::new();
-    for _ in 0..ATTACKERS {
-        let next = Rc::clone(&next);
-        running.push(tokio::task::spawn_local(async move {
-            let mut attacker = Attacker { server, wire: None, told: Told::default() };
-            while next.get() < logins {
-                let number = next.replace(next.get() + 1);
-                attacker.guess(number, round * logins + number).await?;
-            }
-            Ok::<Told, Failure>(attacker.told)
-        }));
+    for (basic, count) in [(false, NTLM_ATTACKERS), (true, BASIC_ATTACKERS)] {
+        let numbers = (0..logins).filter(move |number| number.is_multiple_of(BASIC_EVERY) == basic);
+        let numbers = Rc::new(RefCell::new(numbers));
+        for _ in 0..count {
+            let numbers = Rc::clone(&numbers);
+            let mut attacker = Attacker { server, basic, wire: None, told: Told::default() };
+            running.push(tokio::task::spawn_local(async move {
+                loop {
+                    let next = numbers.borrow_mut().next();
+                    let Some(number) = next else { return Ok::<Told, Failure>(attacker.told) };
+                    attacker.guess(number, round * logins + number).await?;
+                }
+            }));
+        }
     }
     let mut all = Told::default();
     for task in running {
@@ -218,6 +223,7 @@ async fn attackers(server: SocketAddr, logins: usize, round: usize) -> Result<To
 
 struct Attacker {
     server: SocketAddr,
+    basic: bool,
     wire: Option<Wire>,
     told: Told,
 }
@@ -232,7 +238,7 @@ impl Attacker {
                 Some(wire) => wire,
                 None => Wire::open_from(SOURCE, self.server).await?,
             };
-            let answer = if number.is_multiple_of(BASIC_EVERY) {
+            let answer = if self.basic {
                 let proof = STANDARD.encode(format!("{name}:{password}"));
                 wire.post("/wsman", &format!("Authorization: Basic {proof}\r\n"), b"").await?
             } else {
