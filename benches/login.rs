@@ -13,7 +13,7 @@ mod attack;
 #[path = "load/bare.rs"]
 mod bare;
 #[path = "load/client.rs"]
-#[allow(dead_code, reason = "the bench load uses the rest")]
+#[expect(dead_code, reason = "the bench load uses the rest")]
 mod client;
 #[path = "login/cost.rs"]
 mod cost;
@@ -22,18 +22,16 @@ mod handshake;
 #[path = "login/kerberos.rs"]
 mod kerberos;
 #[path = "../tests/it/kerberos/lab.rs"]
-#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "the tests' own, which stops at what is unexpected")]
+#[expect(dead_code, clippy::unwrap_used, clippy::panic, reason = "the tests' own, which stops at what is unexpected")]
 mod kerberos_lab;
 #[path = "load/lab.rs"]
-#[allow(dead_code, reason = "the bench load uses the rest")]
+#[expect(dead_code, reason = "the bench load uses the rest")]
 mod lab;
 #[path = "../tests/it/login/ntlm_client.rs"]
-#[allow(
+#[expect(
     dead_code,
     clippy::unwrap_used,
-    clippy::panic,
     clippy::as_conversions,
-    clippy::similar_names,
     reason = "the tests' own, which stops at what is unexpected"
 )]
 mod ntlm_client;
@@ -42,17 +40,16 @@ mod polls;
 #[path = "load/process.rs"]
 mod process;
 #[path = "load/requests.rs"]
-#[allow(dead_code, reason = "the bench load uses the rest")]
+#[expect(dead_code, reason = "the bench load uses the rest")]
 mod requests;
 #[path = "login/sealing.rs"]
 mod sealing;
 #[path = "../tests/it/login/spnego.rs"]
-#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "the tests' own, which stops at what is unexpected")]
+#[expect(dead_code, clippy::unwrap_used, clippy::panic, reason = "the tests' own, which stops at what is unexpected")]
 mod spnego;
 #[path = "load/table.rs"]
 mod table;
 #[path = "load/tls.rs"]
-#[allow(dead_code, reason = "the bench load uses the rest")]
 mod tls;
 #[path = "login/wire.rs"]
 mod wire;
