@@ -288,8 +288,16 @@ pub(super) const CLIENTS: &[Client] = &[
     Client {
         name: "npm",
         title: "winrm-client (npm)",
-        rows: &[row(Way::Basic, Wire::Clear, "runCommand(command, '{host}', '{user}', password, {port}, 'basic')")],
-        note: "It speaks plain HTTP and seals nothing: it works with allow_unencrypted = true alone.",
+        rows: &[
+            row(Way::Basic, Wire::Tls, "runCommand(command, '{host}', '{user}', password, {port}, 'basic') over HTTPS"),
+            row(
+                Way::BareNtlm,
+                Wire::Tls,
+                "runCommand(command, '{host}', '{user}', password, {port}, 'ntlm') over HTTPS",
+            ),
+            row(Way::Basic, Wire::Clear, "runCommand(command, '{host}', '{user}', password, {port}, 'basic')"),
+        ],
+        note: "It knows shells alone, which this server does not serve; its logins and messages are taken.",
     },
     Client {
         name: "dracclient",
