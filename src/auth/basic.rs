@@ -1,10 +1,10 @@
 //! HTTP Basic (RFC 7617) against the users file.
 //!
 //! A password costs an argon2 of milliseconds and megabytes on purpose, so verifications run one at a time for each
-//! spare core, on blocking threads, behind a bounded queue (see [`super::queue`]); requests with the same header share
-//! one verification; and what was verified is remembered for a short while. After a wrong password the next one waits
-//! (see [`super::throttle`]), whether it is remembered or not: an answer at once would tell a right guess from a wrong
-//! one.
+//! spare core, on threads that give way, behind a bounded queue (see [`super::queue`]); requests with the same header
+//! share one verification; and what was verified is remembered for a short while. After a wrong password the next one
+//! waits (see [`super::throttle`]), whether it is remembered or not: an answer at once would tell a right guess from a
+//! wrong one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -246,18 +246,15 @@ impl Basic {
         tokio::spawn(async move {
             let entry = entry;
             let turn = place.turn().await;
-            let matches = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                secret.verify(&credentials.password)
-            });
-            let found = match (matches.await, user) {
-                (Ok(true), Some(user)) => {
+            let matches = turn.run(move || secret.verify(&credentials.password)).await;
+            let found = match (matches, user) {
+                (Some(true), Some(user)) => {
                     let principal = Arc::new(Principal::new(user.name, user.role, "basic", generation));
                     entry.basic.cache.put(key, Arc::clone(&principal), generation, Instant::now());
                     Found::Accepted(principal)
                 }
-                (Ok(_), _) => Found::Rejected,
-                (Err(_), _) => Found::Busy,
+                (Some(_), _) => Found::Rejected,
+                (None, _) => Found::Busy,
             };
             drop((entry, place));
             sender.send_replace(Some(found));

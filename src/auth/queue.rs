@@ -9,9 +9,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::throttle::network;
+
+/// How much a verification's thread gives way: against one other that always wants the core it gets a tenth of it.
+const NICENESS: i32 = 10;
 
 /// The queue: one for the process.
 pub(super) struct Queue {
@@ -84,6 +87,25 @@ impl Place {
     }
 }
 
+impl Turn {
+    /// Do `work` on a thread of its own: a priority that was lowered cannot be raised again, so the thread is no use to
+    /// others. None when there is no thread to be had, or it panicked.
+    pub(super) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("password".to_owned());
+        let started = thread.spawn(move || {
+            // Linux has a priority for each thread. Where it cannot be lowered, the work is done all the same.
+            let _ = rustix::process::nice(NICENESS);
+            let result = work();
+            drop(self);
+            // Nobody may be waiting any more.
+            let _ = sender.send(result);
+        });
+        started.ok()?;
+        receiver.await.ok()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut lines = self.queue.lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,6 +165,22 @@ mod tests {
         assert!(now(&mut waiting[0]).is_none());
         drop(others);
         assert!(now(&mut waiting[0]).is_some());
+    }
+
+    #[tokio::test]
+    async fn work_gives_way_and_may_panic() {
+        let queue = Arc::new(Queue::new(1, 1));
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let before = niceness();
+        for _ in 0..2 {
+            let turn = queue.enter(None).unwrap().turn().await;
+            assert_eq!(turn.run(niceness).await, Some((before + NICENESS).min(19)));
+            let turn = queue.enter(None).unwrap().turn().await;
+            assert_eq!(turn.run(|| panic!("on purpose")).await, None::<()>);
+        }
+        assert_eq!(niceness(), before, "of that thread alone");
+        let place = queue.enter(None).unwrap();
+        assert!(now(place.turn()).is_some(), "nobody runs any more");
     }
 
     /// A future that was polled once and has to wait.
