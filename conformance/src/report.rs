@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::catalog::Catalog;
 use crate::fixture::Fixtures;
-use crate::model::{Case, Level};
+use crate::model::{Case, Level, Profile};
 use crate::verdict::{CaseResult, Verdict};
 use crate::xml::escape;
 
@@ -14,6 +14,8 @@ use crate::xml::escape;
 pub(crate) struct Run {
     /// The target's URL.
     pub url: String,
+    /// Whose reading of the standard was binding.
+    pub profile: Profile,
     /// The seed of the run's identifiers.
     pub seed: u64,
     /// What the probes found.
@@ -44,7 +46,12 @@ impl Run {
         let wire = |result: &CaseResult| -> Vec<Value> {
             let shown = result.verdict != Verdict::Pass;
             let exchanges = result.wire.iter().filter(|_| shown);
-            exchanges.map(|exchange| json!({"request": exchange.request, "answer": exchange.answer})).collect()
+            exchanges
+                .map(|exchange| {
+                    json!({"step": exchange.step, "milliseconds": exchange.milliseconds,
+                "request": exchange.request, "answer": exchange.answer})
+                })
+                .collect()
         };
         let cases: Vec<Value> = self
             .results
@@ -52,7 +59,7 @@ impl Run {
             .map(|result| {
                 json!({
                     "id": result.id, "title": result.title, "rules": result.rules, "level": result.level.word(),
-                    "verdict": result.verdict.word(), "reason": result.reason,
+                    "plugfest": result.is_plugfest, "verdict": result.verdict.word(), "reason": result.reason,
                     "milliseconds": u64::try_from(result.milliseconds).unwrap_or(u64::MAX), "wire": wire(result),
                 })
             })
@@ -60,14 +67,14 @@ impl Run {
         let counts: serde_json::Map<String, Value> =
             Verdict::ALL.iter().map(|verdict| (verdict.word().to_owned(), json!(self.count(*verdict)))).collect();
         json!({
-            "target": self.url, "seed": self.seed, "features": self.fixtures.features, "probes": self.fixtures.notes,
+            "target": self.url, "profile": self.profile.word(), "seed": self.seed, "features": self.fixtures.features, "probes": self.fixtures.notes,
             "counts": counts, "cases": cases,
         })
     }
 
     /// The run as JUnit XML.
     pub(crate) fn junit(&self) -> String {
-        let failures = self.count(Verdict::Fail);
+        let failures = self.count(Verdict::Fail) + self.count(Verdict::UncleanRefusal);
         let errors = self.count(Verdict::Error);
         let skipped = self.count(Verdict::NotRun) + self.count(Verdict::Unsupported);
         let mut out = format!(
@@ -93,7 +100,8 @@ impl Run {
                 Verdict::Unsupported | Verdict::NotRun => {
                     _ = write!(out, "<skipped message=\"{}: {message}\"/>", result.verdict.word());
                 }
-                Verdict::Fail => _ = write!(out, "<failure message=\"{message}\"/>"),
+                Verdict::Informational => _ = write!(out, "<system-out>informational: {message}</system-out>"),
+                Verdict::Fail | Verdict::UncleanRefusal => _ = write!(out, "<failure message=\"{message}\"/>"),
                 Verdict::Error => _ = write!(out, "<error message=\"{message}\"/>"),
             }
             out.push_str("</testcase>\n");
@@ -119,15 +127,15 @@ pub(crate) fn explain(catalog: &Catalog, case: &Case, result: Option<&CaseResult
         _ = writeln!(out, "Needs: {}", case.needs.join(", "));
     }
     for rule in case.rules.iter().filter_map(|id| catalog.rule(id)) {
-        _ = writeln!(out, "Rule {} [{}, {}]: {}", rule.id, rule.level.word(), rule.source, rule.text);
+        _ = writeln!(out, "Rule {} [{}, {}]: {}", rule.id, rule.level.word(), rule.sources(), rule.text);
     }
     for (at, step) in case.step.iter().enumerate() {
         _ = writeln!(out, "Step {}: template {:?}", at + 1, step.template);
-        for outcome in &step.outcome {
+        for outcome in step.all_outcomes() {
             let verdict = if outcome.verdict.is_empty() { "pass" } else { &outcome.verdict };
             _ = writeln!(out, "  {verdict} when{}", describe(outcome));
         }
-        if step.outcome.is_empty() {
+        if step.all_outcomes().next().is_none() {
             out.push_str("  pass when HTTP 200 without a fault\n");
         }
     }
@@ -171,12 +179,19 @@ mod tests {
             title: "a < b".to_owned(),
             rules: vec!["ADR-01".to_owned()],
             level,
+            is_plugfest: false,
             verdict,
             reason: "x & y".to_owned(),
             milliseconds: 5,
             wire: Vec::new(),
         };
-        Run { url: "http://h/wsman".to_owned(), seed: 1, fixtures: Fixtures::default(), results: vec![result] }
+        Run {
+            url: "http://h/wsman".to_owned(),
+            profile: Profile::Ms,
+            seed: 1,
+            fixtures: Fixtures::default(),
+            results: vec![result],
+        }
     }
 
     #[test]

@@ -140,6 +140,21 @@ impl Watch {
         }
     }
 
+    /// Takes over what the checks saw in another conversation.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.faults += other.faults;
+        for (mine, theirs) in self.violations.iter_mut().zip(other.violations) {
+            mine.extend(theirs);
+        }
+        self.repeated.extend(other.repeated);
+        for id in other.message_ids {
+            if !self.message_ids.insert(id.clone()) {
+                self.repeated.push(id);
+            }
+        }
+    }
+
     /// The checks' results, the uniqueness of MessageIDs among them.
     pub(crate) fn results(&self) -> Vec<CaseResult> {
         let empty = Vec::new();
@@ -167,6 +182,7 @@ impl Watch {
             title: title.to_owned(),
             rules: vec![rule.to_owned()],
             level,
+            is_plugfest: false,
             verdict,
             reason,
             milliseconds: 0,
