@@ -87,11 +87,12 @@ impl Session {
         let before = Instant::now();
         let answer = self.client.send(&request);
         let milliseconds = u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.wire.push(Exchange { request: show_request(&request), answer: show_answer(&answer) });
+        let exchange = Exchange { request: show_request(&request), answer: show_answer(&answer) };
         let received = answer.map(|answer| Received::new(answer, milliseconds));
         if let Ok(received) = &received {
-            self.watch.look(&request, received);
+            self.watch.look(&request, received, &exchange);
         }
+        self.wire.push(exchange);
         Ok(received)
     }
 

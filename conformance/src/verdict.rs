@@ -1,5 +1,7 @@
 //! Verdicts and results.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::model::Level;
 
 /// What came of a case.
@@ -53,6 +55,20 @@ impl Verdict {
     }
 }
 
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl<'de> Deserialize<'de> for Verdict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let known = Self::ALL.into_iter().find(|verdict| verdict.word() == word);
+        known.ok_or_else(|| de::Error::custom(format!("unknown verdict {word:?}")))
+    }
+}
+
 /// The result of one case.
 #[derive(Clone, Debug)]
 pub(crate) struct CaseResult {
@@ -75,7 +91,7 @@ pub(crate) struct CaseResult {
 }
 
 /// One exchange as it went over the wire, credentials blanked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Exchange {
     /// The request.
     pub request: String,
