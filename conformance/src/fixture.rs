@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::check::Received;
 use crate::model::{Http, Step};
-use crate::path::Variables;
+use crate::path::{self, Variables};
 use crate::session::Session;
 use crate::xml::{Document, escape};
 
@@ -56,9 +58,32 @@ impl Address {
     }
 }
 
+/// What a target says of itself in its answer to Identify. All of it is optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Product {
+    /// ProductVendor.
+    pub vendor: String,
+    /// ProductVersion.
+    pub version: String,
+}
+
+impl Product {
+    /// Reads the answer to Identify.
+    fn of(received: &Received) -> Self {
+        let Ok(document) = &received.document else { return Self::default() };
+        let read = |name: &str| {
+            let expression = format!("normalize-space(/s:Envelope/s:Body/*/*[local-name()='{name}'])");
+            path::text(document, &Variables::new(), &expression).unwrap_or_default()
+        };
+        Self { vendor: read("ProductVendor"), version: read("ProductVersion") }
+    }
+}
+
 /// What the probes found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fixtures {
+    /// Who the target says it is.
+    pub product: Product,
     /// The addresses by the names that steps give them: main (an instance of the first class that exists), many
     /// (an instance of a class with at least two), service (the replication service), vm (a virtual machine that is
     /// ready for a failback), associated, writable, creatable, events.
@@ -121,6 +146,7 @@ pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
         401 => return Err("the target refuses the credentials (HTTP 401)".to_owned()),
         _ => {}
     }
+    fixtures.product = Product::of(received);
     fixtures.notes.push(format!("Identify: {}", received.summary()));
     for (prefix, namespace, class) in CANDIDATES {
         let scope = Address {

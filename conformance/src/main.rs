@@ -9,9 +9,11 @@ mod fixture;
 mod http;
 mod instance;
 mod model;
+mod output;
 mod path;
 mod path_parse;
 mod raw;
+mod record;
 mod report;
 mod run;
 mod serve;
@@ -29,15 +31,18 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::catalog::Catalog;
 use crate::envelope::Credentials;
 use crate::http::{Client, Target};
 use crate::model::{Level, Profile};
+use crate::output::Outputs;
+use crate::record::Record;
 use crate::report::Run;
+use crate::report::matrix;
 use crate::run::{Permissions, Selection};
 use crate::session::Session;
 use crate::sink::Sink;
@@ -47,8 +52,10 @@ use crate::sink::Sink;
 /// Read-only unless --allow-methods is given. Exit code 1 when a MUST fails, 2 when nothing could be tested.
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The endpoint, e.g. http://127.0.0.1:5985/wsman
     #[arg(long, value_name = "URL")]
     target: Option<String>,
@@ -100,12 +107,8 @@ struct Arguments {
     /// Probe the target and say which cases would run
     #[arg(long)]
     dry_run: bool,
-    /// Write the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the results as JUnit XML
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
     /// The seed of the run's identifiers, to repeat a run
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -115,6 +118,13 @@ struct Arguments {
     /// Print only what did not pass
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows many runs side by side: a row for each rule, a column for each target
+    Matrix(matrix::Arguments),
 }
 
 /// The levels as the command line spells them.
@@ -154,6 +164,11 @@ fn main() -> ExitCode {
 }
 
 fn work(arguments: &Arguments) -> Result<ExitCode, String> {
+    if let Some(Command::Matrix(runs)) = &arguments.command {
+        say(matrix::work(runs)?.trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (began, clock) = now();
     let catalog = Catalog::load()?;
     if arguments.list_rules {
         list_rules(&catalog, arguments.profile);
@@ -205,8 +220,16 @@ fn work(arguments: &Arguments) -> Result<ExitCode, String> {
     if let Some(id) = &arguments.explain {
         return explain(&catalog, id, &results);
     }
-    let run = Run { url: target.url(), profile: arguments.profile, seed, fixtures, results };
-    finish(arguments, &run)
+    let allowed = permissions.into_iter().collect();
+    let (url, elapsed, profile) = (target.url(), clock.elapsed(), arguments.profile.word().to_owned());
+    let run = Run { url, seed, profile, allowed, began, elapsed, fixtures, results };
+    finish(arguments, &catalog, &run)
+}
+
+/// The moment of a run's beginning, for its date and for its length.
+#[expect(clippy::disallowed_methods, reason = "a report has a date; nothing else of a run depends on it")]
+fn now() -> (SystemTime, Instant) {
+    (SystemTime::now(), Instant::now())
 }
 
 /// The built-in sink: on loopback when the target is there too, else where the user says.
@@ -234,16 +257,8 @@ fn permissions(arguments: &Arguments, target: &Target, has_sink: bool) -> Permis
     given.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name.to_owned()).collect()
 }
 
-fn finish(arguments: &Arguments, run: &Run) -> Result<ExitCode, String> {
-    let write = |path: &PathBuf, text: String| {
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    if let Some(path) = &arguments.json {
-        write(path, format!("{:#}\n", run.json()))?;
-    }
-    if let Some(path) = &arguments.junit {
-        write(path, run.junit())?;
-    }
+fn finish(arguments: &Arguments, catalog: &Catalog, run: &Run) -> Result<ExitCode, String> {
+    arguments.outputs.write(Record::of(run, catalog, std::slice::from_ref(&arguments.password)))?;
     say(&run.summary());
     Ok(if run.is_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

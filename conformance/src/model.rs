@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How binding a rule is for a server.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     /// Required: a failure makes the run fail.
+    #[default]
     #[serde(rename = "MUST")]
     Must,
     /// Recommended.

@@ -138,12 +138,13 @@ impl Session {
         let answer = self.client.send(&request);
         let milliseconds = since(before);
         let (step_number, shown) = (self.step, show_answer(&answer));
-        self.wire.push(Exchange { step: step_number, milliseconds, request: show_request(&request), answer: shown });
+        let exchange = Exchange { step: step_number, milliseconds, request: show_request(&request), answer: shown };
         let received = answer.map(|answer| Received::new(answer, milliseconds));
         if let Ok(received) = &received {
-            self.watch.look(&request, received);
+            self.watch.look(&request, received, &exchange);
             self.remember(step, received);
         }
+        self.wire.push(exchange);
         Ok(received.into())
     }
 
@@ -236,11 +237,12 @@ impl Session {
         let mut shown: Vec<String> = answers.iter().map(|answer| show_answer(&Ok(answer.clone()))).collect();
         shown.push(format!("({})", Came { answers: Vec::new(), end: end.clone() }.summary()));
         let request = pieces.iter().map(show_piece).collect::<String>();
-        self.wire.push(Exchange { step: self.step, milliseconds, request, answer: shown.join("\n\n") });
+        let exchange = Exchange { step: self.step, milliseconds, request, answer: shown.join("\n\n") };
         let answers: Vec<Received> = answers.into_iter().map(|answer| Received::new(answer, milliseconds)).collect();
         for received in &answers {
-            self.watch.look(&Request::default(), received);
+            self.watch.look(&Request::default(), received, &exchange);
         }
+        self.wire.push(exchange);
         Ok(Came { answers, end })
     }
 

@@ -1,5 +1,7 @@
 //! Verdicts and results.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::model::Level;
 
 /// What came of a case.
@@ -74,6 +76,20 @@ impl Verdict {
     }
 }
 
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl<'de> Deserialize<'de> for Verdict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let known = Self::ALL.into_iter().find(|verdict| verdict.word() == word);
+        known.ok_or_else(|| de::Error::custom(format!("unknown verdict {word:?}")))
+    }
+}
+
 /// The result of one case.
 #[derive(Clone, Debug)]
 pub(crate) struct CaseResult {
@@ -98,11 +114,13 @@ pub(crate) struct CaseResult {
 }
 
 /// One exchange as it went over the wire, credentials blanked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Exchange {
     /// The step that it belongs to, from 1.
+    #[serde(default)]
     pub step: usize,
     /// From the request's first octet to the answer's last.
+    #[serde(default)]
     pub milliseconds: u64,
     /// The request.
     pub request: String,

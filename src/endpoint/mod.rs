@@ -9,10 +9,13 @@
 
 mod access;
 mod cursor;
+mod enumeration;
+mod exchange;
 mod invoke;
 mod journal;
 mod operations;
 mod scan;
+mod transfer;
 
 use std::sync::Arc;
 use std::time::Duration;

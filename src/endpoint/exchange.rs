@@ -1,0 +1,48 @@
+//! One exchange that reads: what its steps share, and how its answer is written within the bound of its size.
+
+use crate::soap::Fault;
+use crate::wscim::Resource;
+use crate::wsman::{self, Correlation, Request, fault};
+use crate::xml::Writer;
+
+use super::{Call, Endpoint, Reply};
+
+/// Room for an envelope around a body, without what is echoed of the request.
+pub(super) const ENVELOPE_OCTETS: usize = 2_048;
+
+/// One reading exchange: everything its steps share.
+pub(super) struct Exchange<'e> {
+    pub(super) endpoint: &'e Endpoint,
+    pub(super) call: &'e Call<'e>,
+    pub(super) request: &'e Request<'e>,
+    pub(super) correlation: &'e Correlation<'e>,
+    pub(super) octets_max: usize,
+}
+
+impl Exchange<'_> {
+    pub(super) fn encode(&self, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+        self.encode_around(4_096, body)
+    }
+
+    /// As [`Exchange::encode`], with room for a body of so many octets: a page of instances is moved once.
+    pub(super) fn encode_around(&self, body_octets: usize, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(body_octets + ENVELOPE_OCTETS);
+        wsman::encode_response(&mut octets, &self.request.response_action(), self.correlation, (self.call.ids)(), body);
+        octets
+    }
+
+    pub(super) fn bounded(&self, octets: Vec<u8>) -> Result<Reply, Fault> {
+        if self.octets_max < octets.len() {
+            return Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
+                "the answer needs {} octets, more than MaxEnvelopeSize allows ({})",
+                octets.len(),
+                self.octets_max
+            )));
+        }
+        Ok(Reply::Body(octets))
+    }
+
+    pub(super) fn resource(&self) -> Result<Resource, Fault> {
+        Resource::resolve(&self.request.resource_uri, &self.request.selectors, self.endpoint.schema)
+    }
+}
