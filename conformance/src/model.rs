@@ -188,6 +188,8 @@ pub(crate) struct Step {
     pub sink: String,
     /// Milliseconds to wait before the step.
     pub wait_ms: u64,
+    /// Undoes what an earlier step has written: carried out even when the case has ended before.
+    pub undo: bool,
     /// How often the step is carried out, each time with the same expectations.
     pub times: Option<u32>,
     /// Header blocks to leave out, by prefixed name.

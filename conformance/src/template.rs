@@ -149,9 +149,12 @@ fn changed_instance(step: &Step, around: &Surroundings<'_>) -> Result<String, St
     let instance = around.variables.get("instance").ok_or("no step has got an instance before")?;
     let mut properties = Vec::new();
     for (name, value) in &step.properties {
-        properties.push((name.as_str(), fill(value, around.variables, false)?));
+        properties.push((fill(name, around.variables, false)?, fill(value, around.variables, false)?));
     }
-    instance::change(instance, &properties, &step.drop_properties)
+    let set: Vec<(&str, String)> = properties.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let dropped: Result<Vec<String>, String> =
+        step.drop_properties.iter().map(|name| fill(name, around.variables, false)).collect();
+    instance::change(instance, &set, &dropped?)
 }
 
 #[cfg(test)]
