@@ -297,6 +297,9 @@ pub(crate) struct Awaited {
     /// How long to wait, in milliseconds.
     #[serde(default = "five_seconds")]
     pub within_ms: u64,
+    /// Wait where a sink that redirects sends its messages.
+    #[serde(default)]
+    pub followed: bool,
     /// Skip messages for which this expression does not hold.
     #[serde(default)]
     pub only: String,

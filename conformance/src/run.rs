@@ -10,6 +10,7 @@ use crate::fixture::{Address, Fixtures};
 use crate::model::{Case, Level, Profile, Step};
 use crate::path;
 use crate::session::Session;
+use crate::template::{is_to_manager, manager_name};
 use crate::verdict::{CaseResult, Verdict};
 use crate::xml::{Document, escape};
 
@@ -151,6 +152,10 @@ fn steps(case: &Case, session: &mut Session, fixtures: &Fixtures) -> (Verdict, S
     let mut is_over = false;
     for (at, step) in case.step.iter().enumerate() {
         if is_over && !step.undo {
+            continue;
+        }
+        // A subscription that was refused need not be taken back.
+        if step.undo && is_to_manager(step) && !session.managers.contains_key(manager_name(step)) {
             continue;
         }
         session.step = at + 1;
