@@ -6,7 +6,9 @@
 /// Makes the places that differ a struct with two values, and all places a list.
 macro_rules! profiles {
     (
-        differ { $($(#[doc = $doc:literal])* $field:ident: $type:ty { ms: $ms:expr, dmtf: $dmtf:expr } $rules:literal;)* }
+        differ {
+            $($(#[doc = $doc:literal])* $field:ident: $type:ty { ms: $ms:expr, dmtf: $dmtf:expr } $rules:literal;)*
+        }
         agree { $($what:literal: $why:literal, $same:literal;)* }
     ) => {
         /// What holds at each place that differs.
@@ -72,10 +74,12 @@ profiles! {
         checks_input_namespace: bool { ms: false, dmtf: true } "INV-04";
     }
     agree {
-        "the namespace selector in references": "with class URIs of the DMTF's forms, and not with WMI's, which name the \
-            namespace themselves and which the standard does not know", "RES-19";
+        "the namespace selector in references":
+            "with class URIs of the DMTF's forms, and not with WMI's, which name the namespace themselves and which the \
+            standard does not know", "RES-19";
         "the reason of a fault": "always sent: optional in DSP0226, mandatory in SOAP 1.2", "FLT-02";
-        "Items and EndOfSequence": "of the wsman namespace in EnumerateResponse, of wsen in PullResponse", "ENU-14 ENU-15";
+        "Items and EndOfSequence":
+            "of the wsman namespace in EnumerateResponse, of wsen in PullResponse", "ENU-14 ENU-15";
         "validation by the DMTF's schema files": "never: they refuse messages that the text allows", "ENV-01";
     }
 }

@@ -1,6 +1,6 @@
-//! Whole exchanges as files. Each `vectors/NAME.txt` holds a role (or `anonymous`) and perhaps a profile, the requests of one client in
-//! order, and after each the answer (a line break between its tags) and the log event. `UPDATE_EXPECT=1 cargo test`
-//! writes the answers anew; the difference is then reviewed like code.
+//! Whole exchanges as files. Each `vectors/NAME.txt` holds a role (or `anonymous`) and perhaps a profile, the requests
+//! of one client in order, and after each the answer (a line break between its tags) and the log event.
+//! `UPDATE_EXPECT=1 cargo test` writes the answers anew; the difference is then reviewed like code.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
 
