@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::check::Received;
+use crate::discover;
 use crate::model::{Http, Step};
 use crate::path::{self, Variables};
 use crate::session::Session;
@@ -162,7 +163,6 @@ pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
             Err(why) => fixtures.notes.push(format!("{}: {why}", scope.uri)),
         }
     }
-    probe_wql(session, &mut fixtures)?;
     if fixtures.addresses.contains_key("service") {
         if let Some(vm) = probe_vm(session)? {
             fixtures.notes.push(format!("ready for a failback: {:?}", vm.selectors));
@@ -172,6 +172,7 @@ pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
             fixtures.notes.push("no virtual machine is ready for a failback".to_owned());
         }
     }
+    discover::features(session, &mut fixtures)?;
     Ok(fixtures)
 }
 
@@ -214,7 +215,7 @@ fn probe_class(session: &mut Session, scope: &Address) -> Result<Result<Found, S
 }
 
 /// The addresses in an answer's EPRs.
-fn addresses(document: &Document, scope: &Address) -> Vec<Address> {
+pub(crate) fn addresses(document: &Document, scope: &Address) -> Vec<Address> {
     let is = |index: usize, namespace: &str, local: &str| {
         document.nodes.get(index).is_some_and(|node| node.name.namespace == namespace && node.name.local == local)
     };
@@ -240,21 +241,8 @@ fn read_selector(document: &Document, index: usize) -> Option<(String, String)> 
     Some((name.clone(), document.text(index)))
 }
 
-fn probe_wql(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), String> {
-    let Some(main) = fixtures.addresses.get("main") else { return Ok(()) };
-    let (uri, class) = main.uri.rsplit_once('/').unwrap_or((&main.uri, ""));
-    let scope = Address { uri: format!("{uri}/*"), ..main.class_scope() };
-    let came = session.ask(&scope, "enumerate", &wql(&format!("SELECT * FROM {class}"), "", 4))?;
-    let works = came.answers.first().is_some_and(Received::is_plain);
-    if works {
-        fixtures.features.insert("wql".to_owned());
-    }
-    fixtures.notes.push(format!("WQL on {}: {}", scope.uri, if works { "answers" } else { "refused" }));
-    Ok(())
-}
-
 /// The body of an optimized enumeration with a WQL filter.
-fn wql(query: &str, mode: &str, max_elements: u32) -> String {
+pub(crate) fn wql(query: &str, mode: &str, max_elements: u32) -> String {
     format!(
         "<n:Enumerate><w:OptimizeEnumeration/><w:MaxElements>{max_elements}</w:MaxElements>{mode}\
          <w:Filter Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{}</w:Filter></n:Enumerate>",

@@ -210,7 +210,7 @@ fn selector_set(address: &Address, change: impl Fn(&str) -> String) -> String {
 }
 
 /// What stands inside of an EPR of the address, with the suite's fixed prefixes.
-fn epr(address: &Address) -> String {
+pub(crate) fn epr(address: &Address) -> String {
     let selectors = selector_set(address, str::to_owned);
     format!(
         "<a:Address>{}</a:Address><a:ReferenceParameters><w:ResourceURI>{}</w:ResourceURI>\
