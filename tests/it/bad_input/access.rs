@@ -66,7 +66,7 @@ fn place(operation: &Operation<'_>) -> usize {
 /// The place of the operation that an envelope asks for.
 fn place_of(envelope: &str) -> usize {
     let document = Document::parse(envelope, &xml::Limits::default()).unwrap();
-    place(&wsman::decode(&document).1.unwrap().operation)
+    place(&wsman::decode(&document, &wsman::Profile::MS).1.unwrap().operation)
 }
 
 /// A call that goes no further than the check of its parameters.
