@@ -99,6 +99,9 @@ pub(crate) struct CaseRecord {
     pub rules: Vec<String>,
     /// How binding its outcome is.
     pub level: Level,
+    /// One of the scenarios of the 2006 interoperability event.
+    #[serde(default)]
+    pub plugfest: bool,
     /// What came of it.
     pub verdict: Verdict,
     /// Why; empty for a plain pass.
@@ -241,9 +244,9 @@ fn rules(catalog: &Catalog, results: &[CaseResult]) -> Vec<RuleRecord> {
         .map(|rule| RuleRecord {
             id: rule.id.clone(),
             level: rule.level,
-            source: rule.source.clone(),
+            source: rule.sources(),
             text: rule.text.clone(),
-            untestable: String::new(),
+            untestable: rule.untestable.clone(),
         })
         .collect()
 }
@@ -258,13 +261,18 @@ fn case(result: &CaseResult, catalog: &Catalog, hide: &dyn Fn(&str) -> String) -
         title: result.title.clone(),
         rules: result.rules.clone(),
         level: result.level,
+        plugfest: result.is_plugfest,
         verdict: result.verdict,
         reason: hide(&result.reason),
         why: case.map(|case| case.why.clone()).unwrap_or_default(),
         milliseconds: u64::try_from(result.milliseconds).unwrap_or(u64::MAX),
         steps: case.map(report::steps).unwrap_or_default(),
         wire: kept
-            .map(|(_, exchange)| Exchange { request: hide(&exchange.request), answer: hide(&exchange.answer) })
+            .map(|(_, exchange)| Exchange {
+                request: hide(&exchange.request),
+                answer: hide(&exchange.answer),
+                ..exchange.clone()
+            })
             .collect(),
         wire_left_out: left_out,
     }
@@ -312,6 +320,7 @@ pub(crate) mod tests {
                 title: format!("a case that ends as {}", verdict.word()),
                 rules: vec!["ADR-01".to_owned()],
                 level: Level::Must,
+                plugfest: false,
                 verdict: *verdict,
                 reason: "x & <y>".to_owned(),
                 why: String::new(),
@@ -323,6 +332,7 @@ pub(crate) mod tests {
                 wire: vec![Exchange {
                     request: "POST /wsman HTTP/1.1\n\n<a><b>1</b></a>".to_owned(),
                     answer: "HTTP/1.1 200\n\n<c/>".to_owned(),
+                    ..Exchange::default()
                 }],
                 wire_left_out: 0,
             })

@@ -72,7 +72,7 @@ pub(crate) fn explain(catalog: &Catalog, case: &Case, result: Option<&CaseResult
         _ = writeln!(out, "Needs: {}", case.needs.join(", "));
     }
     for rule in case.rules.iter().filter_map(|id| catalog.rule(id)) {
-        _ = writeln!(out, "Rule {} [{}, {}]: {}", rule.id, rule.level.word(), rule.source, rule.text);
+        _ = writeln!(out, "Rule {} [{}, {}]: {}", rule.id, rule.level.word(), rule.sources(), rule.text);
     }
     for (at, step) in steps(case).iter().enumerate() {
         _ = writeln!(out, "Step {}: {}", at + 1, step.sends);
@@ -91,15 +91,18 @@ pub(crate) fn explain(catalog: &Catalog, case: &Case, result: Option<&CaseResult
 
 /// What each step of a case sends and which answers it takes.
 pub(crate) fn steps(case: &Case) -> Vec<StepRecord> {
-    let default = [Outcome { status: vec![200], no_fault: true, ..Outcome::default() }];
+    let default = Outcome { status: vec![200], no_fault: true, ..Outcome::default() };
     let outcomes = |step: &Step| -> Vec<OutcomeRecord> {
-        let outcomes = if step.outcome.is_empty() { &default[..] } else { &step.outcome };
+        let mut outcomes: Vec<&Outcome> = step.all_outcomes().collect();
+        if outcomes.is_empty() {
+            outcomes.push(&default);
+        }
         let one = |outcome: &Outcome| OutcomeRecord {
             verdict: if outcome.verdict.is_empty() { "pass".to_owned() } else { outcome.verdict.clone() },
             when: describe(outcome),
             note: outcome.note.clone(),
         };
-        outcomes.iter().map(one).collect()
+        outcomes.into_iter().map(one).collect()
     };
     case.step.iter().map(|step| StepRecord { sends: sends(step), outcomes: outcomes(step) }).collect()
 }
@@ -176,6 +179,7 @@ mod tests {
             title: "a < b".to_owned(),
             rules: vec!["ADR-01".to_owned()],
             level,
+            is_plugfest: false,
             verdict,
             reason: "x & y".to_owned(),
             milliseconds: 5,
