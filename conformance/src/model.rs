@@ -297,6 +297,9 @@ pub(crate) struct Awaited {
     /// How long to wait, in milliseconds.
     #[serde(default = "five_seconds")]
     pub within_ms: u64,
+    /// Wait the whole time, and count whatever comes as seen.
+    #[serde(default)]
+    pub drain: bool,
     /// Wait where a sink that redirects sends its messages.
     #[serde(default)]
     pub followed: bool,

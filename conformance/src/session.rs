@@ -195,6 +195,14 @@ impl Session {
                     .is_some_and(|tree| path::holds(&tree, &self.variables, &awaited.only).unwrap_or(false))
         };
         let within = Duration::from_millis(awaited.within_ms);
+        if awaited.drain {
+            std::thread::sleep(Duration::from_millis(awaited.within_ms));
+            self.seen = sink.count(&path);
+            let told = format!("{} messages so far", self.seen);
+            let request = "(letting the sink fill up)".to_owned();
+            self.wire.push(Exchange { step: self.step, milliseconds: since(before), request, answer: told.clone() });
+            return Ok(Came { answers: Vec::new(), end: End::Silent(told) });
+        }
         let (path, from) = if awaited.followed { (sink::followed(&path), 0) } else { (path, self.seen) };
         let waited = sink.wait(&path, (from, awaited.count), within, is_meant);
         let milliseconds = since(before);
