@@ -223,7 +223,7 @@ fn work(arguments: &Arguments) -> Result<ExitCode, String> {
         return explain(&catalog, id, &results);
     }
     let allowed = permissions.into_iter().collect();
-    let (url, elapsed, profile) = (target.url(), clock.elapsed(), arguments.profile);
+    let (url, elapsed, profile) = (target.url(), clock.elapsed(), arguments.profile.word().to_owned());
     let run = Run { url, seed, profile, allowed, began, elapsed, fixtures, results };
     finish(arguments, &catalog, &run)
 }
