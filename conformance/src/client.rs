@@ -144,6 +144,12 @@ impl Client {
         Ok((answer, !closes && reader.is_framed))
     }
 
+    /// A new connection without TLS, whatever the target has, and without a login.
+    pub(crate) fn open_in_the_clear(&self) -> Result<Opened, Failure> {
+        let stream = Box::new(self.dial()?);
+        Ok(Opened::Ready(Connection { stream, whom: AsWhom::Nobody, protection: None }))
+    }
+
     /// A new connection, logged in where the scheme wants it.
     pub(crate) fn open(&self, whom: AsWhom) -> Result<Opened, Failure> {
         let mut stream = self.connect(whom)?;
@@ -186,7 +192,7 @@ impl Client {
         Ok(stream.certificate())
     }
 
-    fn connect(&self, whom: AsWhom) -> Result<Box<dyn Stream>, Failure> {
+    fn dial(&self) -> Result<TcpStream, Failure> {
         let other =
             |error: std::io::Error| Failure::Other(format!("cannot connect to {}: {error}", self.target.authority()));
         let mut addresses = (self.target.host.as_str(), self.target.port).to_socket_addrs().map_err(other)?;
@@ -195,6 +201,11 @@ impl Client {
         _ = stream.set_nodelay(true);
         _ = stream.set_write_timeout(Some(self.timeout));
         _ = stream.set_read_timeout(Some(self.timeout));
+        Ok(stream)
+    }
+
+    fn connect(&self, whom: AsWhom) -> Result<Box<dyn Stream>, Failure> {
+        let stream = self.dial()?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let config = if whom == AsWhom::User { &tls.known } else { &tls.unknown };
         let name = ServerName::try_from(self.target.host.clone())

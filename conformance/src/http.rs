@@ -117,6 +117,8 @@ pub(crate) enum Failure {
     Closed,
     /// Nothing came in time.
     Silent,
+    /// What came is no HTTP: its first octets in hexadecimal.
+    Foreign(String),
     /// Anything else, in words.
     Other(String),
 }
@@ -234,6 +236,10 @@ impl AnswerReader {
         let end = loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 break at;
+            }
+            if self.buffer.iter().zip(b"HTTP/1.").any(|(came, wanted)| came != wanted) {
+                let octets: Vec<String> = self.buffer.iter().take(16).map(|octet| format!("{octet:02X}")).collect();
+                return Err(Failure::Foreign(octets.join(" ")));
             }
             if !self.fill(stream)? {
                 return Err(if self.buffer.is_empty() {

@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod cli;
 mod client;
+mod content;
 mod discover;
 mod envelope;
 mod fixture;

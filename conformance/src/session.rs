@@ -194,11 +194,20 @@ impl Session {
                     .is_some_and(|tree| path::holds(&tree, &self.variables, &awaited.only).unwrap_or(false))
         };
         let within = Duration::from_millis(awaited.within_ms);
-        let waited = sink.wait(&path, (self.seen, awaited.count), within, is_meant);
+        if awaited.drain {
+            std::thread::sleep(Duration::from_millis(awaited.within_ms));
+            self.seen = sink.count(&path);
+            let told = format!("{} messages so far", self.seen);
+            let request = "(letting the sink fill up)".to_owned();
+            self.wire.push(Exchange { step: self.step, milliseconds: since(before), request, answer: told.clone() });
+            return Ok(Came { answers: Vec::new(), end: End::Silent(told) });
+        }
+        let (path, from) = if awaited.followed { (sink::followed(&path), 0) } else { (path, self.seen) };
+        let waited = sink.wait(&path, (from, awaited.count), within, is_meant);
         let milliseconds = since(before);
         let (came, shown) = match waited {
             Ok((message, next)) => {
-                self.seen = next;
+                self.seen = if awaited.followed { self.seen } else { next };
                 let mut headers = message.headers;
                 headers.push((":method".to_owned(), message.method));
                 headers.push((":path".to_owned(), message.path));
@@ -218,7 +227,9 @@ impl Session {
 
     fn raw(&mut self, step: &Step, fixtures: &Fixtures) -> Result<Came, String> {
         let before = Instant::now();
-        let mut connection = match self.client.open(AsWhom::of_word(step.http.auth.as_deref().unwrap_or(""))?) {
+        let whom = AsWhom::of_word(step.http.auth.as_deref().unwrap_or(""))?;
+        let opened = if step.http.plain { self.client.open_in_the_clear() } else { self.client.open(whom) };
+        let mut connection = match opened {
             Ok(Opened::Ready(connection)) => connection,
             Ok(Opened::Refused(answer)) => return Ok(Ok(Received::new(answer, since(before))).into()),
             Err(failure) => return Ok(Came { answers: Vec::new(), end: failure.into() }),
@@ -303,6 +314,7 @@ fn show_answer(answer: &Result<Answer, Failure>) -> String {
     match answer {
         Err(Failure::Closed) => "(the connection was closed without an answer)".to_owned(),
         Err(Failure::Silent) => "(no answer in time)".to_owned(),
+        Err(Failure::Foreign(octets)) => format!("(no HTTP: {octets})"),
         Err(Failure::Other(error)) => format!("({error})"),
         Ok(answer) => {
             let sealed = if answer.was_sealed { " (sealed; this is the message within)" } else { "" };
