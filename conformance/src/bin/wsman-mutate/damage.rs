@@ -1,6 +1,8 @@
 //! Damage to requests: octets, tags and texts of the envelope, its encoding, and the HTTP around it. Everything follows
 //! from one number, so that a run can be repeated.
 
+use std::fmt::Write as _;
+
 use crate::wire::Login;
 
 /// A source of numbers (xorshift64*): good enough to choose damage by, and the same everywhere.
@@ -198,7 +200,7 @@ impl Damaged {
             out.extend_from_slice(b"0\r\n\r\n");
         } else {
             let length = i64::try_from(self.body.len()).unwrap_or(0) + self.length_off.unwrap_or(0);
-            head.push_str(&format!("Content-Length: {}\r\n\r\n", length.max(0)));
+            _ = write!(head, "Content-Length: {}\r\n\r\n", length.max(0));
             out = head.into_bytes();
             out.extend_from_slice(&self.body);
         }

@@ -83,7 +83,7 @@ fn success(damaged: &Damaged, answer: &Document<'_>) -> Result<(), Finding> {
 fn header(document: &Document<'_>, name: &str) -> Option<String> {
     let header = document.root_element().children().find(|node| node.has_tag_name((SOAP, "Header")))?;
     let block = header.children().find(|node| node.has_tag_name((ADDRESSING, name)))?;
-    let text: String = block.descendants().filter(|node| node.is_text()).filter_map(|node| node.text()).collect();
+    let text: String = block.descendants().filter(roxmltree::Node::is_text).filter_map(|node| node.text()).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
