@@ -7,7 +7,7 @@ use crate::check::Received;
 use crate::http::Request;
 use crate::model::Level;
 use crate::path::{Variables, holds, text};
-use crate::verdict::{CaseResult, Verdict};
+use crate::verdict::{CaseResult, Exchange, Verdict};
 use crate::xml::Document;
 
 /// The detail URIs that exist: their last parts.
@@ -117,26 +117,55 @@ pub(crate) struct Watch {
     answers: usize,
     faults: usize,
     violations: Vec<Vec<String>>,
+    /// For each check, the exchange to show: the first that violates it, or else the first of all.
+    shown: Vec<Option<Exchange>>,
     message_ids: BTreeSet<String>,
     repeated: Vec<String>,
 }
 
 impl Watch {
     /// Looks at one exchange.
-    pub(crate) fn look(&mut self, request: &Request, received: &Received) {
+    pub(crate) fn look(&mut self, request: &Request, received: &Received, exchange: &Exchange) {
         self.violations.resize(CHECKS.len(), Vec::new());
+        self.shown.resize(CHECKS.len(), None);
         let Ok(document) = &received.document else { return };
         self.answers += 1;
         self.faults += usize::from(received.fault.is_some());
         let sent = crate::text::decode(&request.body, "charset=utf-16").ok();
         let sent = sent.and_then(|(text, _)| Document::parse(text.trim()).ok());
         let seen = Seen { request: sent.as_ref(), received, document };
-        for (check, violations) in CHECKS.iter().zip(&mut self.violations) {
-            violations.extend((check.look)(&seen));
+        for ((check, violations), shown) in CHECKS.iter().zip(&mut self.violations).zip(&mut self.shown) {
+            let violation = (check.look)(&seen);
+            if shown.is_none() || (violations.is_empty() && violation.is_some()) {
+                *shown = Some(exchange.clone());
+            }
+            violations.extend(violation);
         }
         let id = read(document, "normalize-space(/s:Envelope/s:Header/a:MessageID)").to_lowercase();
         if !id.is_empty() && !self.message_ids.insert(id.clone()) {
             self.repeated.push(id);
+        }
+    }
+
+    /// Takes over what the checks saw in another conversation.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.faults += other.faults;
+        self.violations.resize(CHECKS.len(), Vec::new());
+        for (mine, theirs) in self.violations.iter_mut().zip(other.violations) {
+            mine.extend(theirs);
+        }
+        self.shown.resize(CHECKS.len(), None);
+        for (mine, theirs) in self.shown.iter_mut().zip(other.shown) {
+            if mine.is_none() {
+                *mine = theirs;
+            }
+        }
+        self.repeated.extend(other.repeated);
+        for id in other.message_ids {
+            if !self.message_ids.insert(id.clone()) {
+                self.repeated.push(id);
+            }
         }
     }
 
@@ -148,15 +177,24 @@ impl Watch {
             .enumerate()
             .map(|(at, check)| {
                 let violations = self.violations.get(at).unwrap_or(&empty);
-                self.result(check.rule, check.level, check.title, violations)
+                let shown = self.shown.get(at).cloned().flatten();
+                self.result(check.rule, check.level, check.title, violations, shown)
             })
             .collect();
         let title = "The service's MessageIDs never repeat";
-        results.push(self.result("ADR-12", Level::Must, title, &self.repeated));
+        let shown = self.shown.first().cloned().flatten();
+        results.push(self.result("ADR-12", Level::Must, title, &self.repeated, shown));
         results
     }
 
-    fn result(&self, rule: &str, level: Level, title: &str, violations: &[String]) -> CaseResult {
+    fn result(
+        &self,
+        rule: &str,
+        level: Level,
+        title: &str,
+        violations: &[String],
+        shown: Option<Exchange>,
+    ) -> CaseResult {
         let (verdict, reason) = match violations.first() {
             _ if self.answers == 0 => (Verdict::NotRun, "there was no answer to look at".to_owned()),
             None => (Verdict::Pass, format!("{} answers, {} of them faults", self.answers, self.faults)),
@@ -167,10 +205,11 @@ impl Watch {
             title: title.to_owned(),
             rules: vec![rule.to_owned()],
             level,
+            is_plugfest: false,
             verdict,
             reason,
             milliseconds: 0,
-            wire: Vec::new(),
+            wire: shown.into_iter().collect(),
         }
     }
 }
@@ -320,7 +359,8 @@ mod tests {
         let sent = envelope("<a:Action>urn:x</a:Action><a:MessageID>0</a:MessageID>", "");
         let answer = Answer { status, body: envelope(header, body), ..Answer::default() };
         let received = Received::new(answer, 0);
-        watch.look(&Request { body: sent, ..Request::default() }, &received);
+        let exchange = Exchange::default();
+        watch.look(&Request { body: sent, ..Request::default() }, &received, &exchange);
         let results = watch.results().into_iter();
         results.filter(|result| result.verdict == Verdict::Fail).map(|result| result.id).collect()
     }

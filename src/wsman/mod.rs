@@ -14,6 +14,7 @@ mod header;
 mod identify;
 mod invoke;
 mod operation;
+pub mod profile;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -21,7 +22,7 @@ pub mod uri;
 
 pub use decode::decode;
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use encode::{encode_fault, encode_response};
+pub use encode::{encode_fault, encode_fault_within, encode_response};
 pub use enumeration::{
     Enumerate, EnumerationMode, Filter, PolymorphismMode, Pull, Release, write_enumerate_response, write_pull_response,
     write_release_response,
@@ -30,3 +31,4 @@ pub use header::Correlation;
 pub use identify::{IdentityNamespace, encode_identify_response, write_identify_response};
 pub use invoke::Invoke;
 pub use operation::{Operation, Request};
+pub use profile::Profile;
