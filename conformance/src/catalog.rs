@@ -48,6 +48,8 @@ pub(crate) const NEEDS: &[(&str, Kind, &str)] = &[
     ("sink", Kind::Permission, "a sink that the target reaches: loopback, or --sink-address"),
     ("credentials", Kind::Permission, "credentials"),
     ("basic", Kind::Permission, "credentials sent by Basic"),
+    ("reader", Kind::Permission, "the credentials of a second user who may only read"),
+    ("sealed", Kind::Permission, "credentials by which messages are sealed"),
     ("http", Kind::Permission, "a target without TLS"),
     ("https", Kind::Permission, "a target with TLS"),
 ];

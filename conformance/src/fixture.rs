@@ -86,7 +86,7 @@ pub(crate) struct Fixtures {
     /// Who the target says it is.
     pub product: Product,
     /// The addresses by the names that steps give them: main (an instance of the first class that exists), many
-    /// (an instance of a class with at least two), service (the replication service), vm (a virtual machine that is
+    /// (an instance of a class with at least two), dmtf (an instance in the DMTF family of URIs), service (the replication service), vm (a virtual machine that is
     /// ready for a failback), associated, writable, creatable, events.
     pub addresses: BTreeMap<String, Address>,
     /// The features that answered.
@@ -183,6 +183,7 @@ fn keep(fixtures: &mut Fixtures, found: &Found, is_windows: bool) {
     }
     if !is_windows {
         fixtures.features.insert("dmtf".to_owned());
+        fixtures.addresses.entry("dmtf".to_owned()).or_insert_with(|| found.address.clone());
     }
     fixtures.features.insert("get".to_owned());
     if found.address.class() == "Msvm_ReplicationService" {
