@@ -43,13 +43,6 @@ pub(crate) struct Reference {
     pub selectors: Vec<(String, Item)>,
 }
 
-impl Instance {
-    /// The items of a property; none when it is not there.
-    pub(crate) fn items(&self, name: &str) -> &[Item] {
-        self.properties.iter().find(|(known, _)| known == name).map_or(&[], |(_, items)| items)
-    }
-}
-
 /// Reads the instance at an element. The error says what is not as DSP0230 has it.
 pub(crate) fn decode(document: &Document, index: usize) -> Result<Instance, String> {
     let node = document.nodes.get(index).ok_or("there is no such element")?;
@@ -69,11 +62,11 @@ pub(crate) fn decode(document: &Document, index: usize) -> Result<Instance, Stri
             return Err(format!("the property {name} is in another namespace than its class"));
         }
         let value = item(document, child).map_err(|error| format!("{name}: {error}"))?;
+        if properties.iter().rev().skip(1).any(|(known, _)| known == name) {
+            return Err(format!("the items of {name} are not side by side"));
+        }
         match properties.last_mut() {
             Some((last, items)) if last == name => items.push(value),
-            _ if properties.iter().any(|(known, _)| known == name) => {
-                return Err(format!("the items of {name} are not side by side"));
-            }
             _ => properties.push((name.clone(), vec![value])),
         }
     }

@@ -132,7 +132,8 @@ fn related(input: &[u8], status: u16, body: &[u8]) {
     let id = |document: &Document<'_>, name| {
         let header = document.root_element().children().find(|node| node.has_tag_name((SOAP, "Header")))?;
         let mut blocks = header.children().filter(|node| node.has_tag_name((ADDRESSING, name)));
-        let text: String = blocks.next()?.descendants().filter_map(|node| node.text().filter(|_| node.is_text())).collect();
+        let texts = blocks.next()?.descendants().filter(roxmltree::Node::is_text);
+        let text: String = texts.filter_map(|node| node.text()).collect();
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     };
     if let (200, Some(relates)) = (status, id(&answer, "RelatesTo")) {

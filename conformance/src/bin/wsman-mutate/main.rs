@@ -179,7 +179,8 @@ fn work(run: &Run) -> ExitCode {
     let findings = run.findings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
     let answered: u64 = statuses.values().sum();
     say(&format!(
-        "{answered} damaged requests in {:.1} s (seed {}), {findings} findings; the ordinary client waited {} ms at most",
+        "{answered} damaged requests in {:.1} s (seed {}), {findings} findings; the ordinary client waited {} ms \
+         at most",
         began.elapsed().as_secs_f64(),
         run.arguments.seed,
         slowest.as_millis()
