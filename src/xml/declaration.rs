@@ -1,5 +1,5 @@
-//! The XML declaration, by its grammar (XML 1.0, production 23): quick-xml reads past what is wrong in one. What it says
-//! of the encoding does not count, since the text is decoded by then.
+//! The XML declaration, by its grammar (XML 1.0, production 23): quick-xml reads past what is wrong in one. What it
+//! says of the encoding does not count, since the text is decoded by then.
 
 /// What is wrong with the declaration whose text between `<?xml` and `?>` is this.
 pub(super) fn check(content: &str) -> Result<(), &'static str> {
