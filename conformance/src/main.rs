@@ -21,6 +21,7 @@ mod path_parse;
 mod raw;
 mod record;
 mod report;
+mod representation;
 mod run;
 mod serve;
 mod session;
