@@ -123,6 +123,12 @@ const CHECKS: &[Check] = &[
         look: |seen| content::bare_detail(seen.document),
     },
     Check {
+        rule: "MAP-01",
+        level: Level::Must,
+        title: "Every instance is written as the representation has it",
+        look: instances_decode,
+    },
+    Check {
         rule: "MAP-08",
         level: Level::Must,
         title: "The elements of an array stand one behind the other",
@@ -399,6 +405,19 @@ fn answer_action(seen: &Seen<'_>) -> Option<String> {
     }
     let got = read(seen.document, "string(/s:Envelope/s:Header/a:Action)");
     unless(got == format!("{sent}Response"), || format!("{got:?} for {sent:?}"))
+}
+
+/// Every element that says of itself by `xsi:type` that it is an instance of its class.
+fn instances_decode(seen: &Seen<'_>) -> Option<String> {
+    let nodes = &seen.document.nodes;
+    let is_instance = |index: &usize| {
+        nodes.get(*index).is_some_and(|node| {
+            let said = node.attributes.iter().find(|(name, _)| name.local == "type");
+            let class = said.map(|(_, qname)| qname.rsplit(':').next().unwrap_or_default());
+            class.and_then(|class| class.strip_suffix("_Type")) == Some(node.name.local.as_str())
+        })
+    };
+    (0..nodes.len()).filter(is_instance).find_map(|index| crate::representation::decode(seen.document, index).err())
 }
 
 #[cfg(test)]
