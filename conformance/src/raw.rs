@@ -8,6 +8,9 @@ use crate::check::End;
 use crate::client::Connection;
 use crate::http::{Answer, AnswerReader, Failure};
 
+/// How long to look, after the last answer, whether the server closes.
+const CLOSING_WAIT: Duration = Duration::from_millis(300);
+
 /// Octets to send, and how.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Piece {
@@ -62,6 +65,9 @@ pub(crate) fn exchange(connection: &mut Connection, pieces: &[Piece], reading: R
     let mut reader = AnswerReader::default();
     let mut answers = Vec::new();
     while answers.len() < reading.answers || reading.to_the_end {
+        if answers.len() >= reading.answers {
+            connection.stream.read_timeout(reading.patience.min(CLOSING_WAIT));
+        }
         let answer = reader.answer(connection.stream.as_mut(), false);
         match answer.and_then(|answer| connection.open(answer)) {
             Ok(answer) => answers.push(answer),
