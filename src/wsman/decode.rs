@@ -42,6 +42,8 @@ fn request<'d>(
             options: OptionSet::default(),
             operation_timeout: None,
             envelope_octets_max: None,
+            fragment: None,
+            wants_epr: false,
             operation: Operation::Identify(namespace),
         });
     }
@@ -55,6 +57,8 @@ fn request<'d>(
         options: headers.options()?,
         operation_timeout: headers.operation_timeout()?,
         envelope_octets_max: headers.envelope_octets_max()?,
+        fragment: headers.fragment(matches!(operation, Named::Get | Named::Put))?,
+        wants_epr: headers.wants_epr(),
         operation: operation.parse(envelope, profile)?,
         action,
         message_id,
