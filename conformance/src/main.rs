@@ -4,6 +4,7 @@
 
 mod catalog;
 mod check;
+mod content;
 mod discover;
 mod envelope;
 mod fixture;

@@ -188,6 +188,8 @@ pub(crate) struct Step {
     pub sink: String,
     /// Milliseconds to wait before the step.
     pub wait_ms: u64,
+    /// Undoes what an earlier step has written: carried out even when the case has ended before.
+    pub undo: bool,
     /// How often the step is carried out, each time with the same expectations.
     pub times: Option<u32>,
     /// Header blocks to leave out, by prefixed name.
@@ -295,6 +297,9 @@ pub(crate) struct Awaited {
     /// How long to wait, in milliseconds.
     #[serde(default = "five_seconds")]
     pub within_ms: u64,
+    /// Wait where a sink that redirects sends its messages.
+    #[serde(default)]
+    pub followed: bool,
     /// Skip messages for which this expression does not hold.
     #[serde(default)]
     pub only: String,

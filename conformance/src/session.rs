@@ -195,11 +195,12 @@ impl Session {
                     .is_some_and(|tree| path::holds(&tree, &self.variables, &awaited.only).unwrap_or(false))
         };
         let within = Duration::from_millis(awaited.within_ms);
-        let waited = sink.wait(&path, (self.seen, awaited.count), within, is_meant);
+        let (path, from) = if awaited.followed { (sink::followed(&path), 0) } else { (path, self.seen) };
+        let waited = sink.wait(&path, (from, awaited.count), within, is_meant);
         let milliseconds = since(before);
         let (came, shown) = match waited {
             Ok((message, next)) => {
-                self.seen = next;
+                self.seen = if awaited.followed { self.seen } else { next };
                 let mut headers = message.headers;
                 headers.push((":method".to_owned(), message.method));
                 headers.push((":path".to_owned(), message.path));

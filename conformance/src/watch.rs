@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::check::Received;
+use crate::content;
 use crate::http::Request;
 use crate::model::Level;
 use crate::path::{Variables, holds, text};
@@ -109,6 +110,36 @@ const CHECKS: &[Check] = &[
         title: "The answer's action is the request's and Response",
         look: answer_action,
     },
+    Check {
+        rule: "ENV-22",
+        level: Level::Should,
+        title: "No URI is longer than 2,048 characters",
+        look: |seen| content::long_uri(seen.document),
+    },
+    Check {
+        rule: "FLT-08",
+        level: Level::Must,
+        title: "What stands in Detail has a namespace",
+        look: |seen| content::bare_detail(seen.document),
+    },
+    Check {
+        rule: "MAP-08",
+        level: Level::Must,
+        title: "The elements of an array stand one behind the other",
+        look: |seen| content::torn_array(seen.document),
+    },
+    Check {
+        rule: "MAP-09",
+        level: Level::Must,
+        title: "Nulls are empty and never among an array's elements",
+        look: |seen| content::bad_null(seen.document),
+    },
+];
+
+/// The rules that an answer which cannot be read violates.
+const UNREADABLE: &[(&str, &str)] = &[
+    ("ENV-12", "No answer holds a character that XML cannot hold"),
+    ("ENV-20", "Every SOAP answer is one well-formed envelope"),
 ];
 
 /// What the standing checks saw in a run.
@@ -121,6 +152,9 @@ pub(crate) struct Watch {
     shown: Vec<Option<Exchange>>,
     message_ids: BTreeSet<String>,
     repeated: Vec<String>,
+    /// SOAP answers that are no well-formed XML, and the first of them.
+    unreadable: Vec<String>,
+    unreadable_shown: Option<Exchange>,
 }
 
 impl Watch {
@@ -128,7 +162,18 @@ impl Watch {
     pub(crate) fn look(&mut self, request: &Request, received: &Received, exchange: &Exchange) {
         self.violations.resize(CHECKS.len(), Vec::new());
         self.shown.resize(CHECKS.len(), None);
-        let Ok(document) = &received.document else { return };
+        let document = match &received.document {
+            Ok(document) => document,
+            Err(error) => {
+                let is_soap =
+                    received.answer.header("content-type").is_some_and(|value| value.contains("application/soap+xml"));
+                if is_soap && !received.answer.body.is_empty() {
+                    self.unreadable.push(error.clone());
+                    self.unreadable_shown.get_or_insert_with(|| exchange.clone());
+                }
+                return;
+            }
+        };
         self.answers += 1;
         self.faults += usize::from(received.fault.is_some());
         let sent = crate::text::decode(&request.body, "charset=utf-16").ok();
@@ -161,6 +206,8 @@ impl Watch {
                 *mine = theirs;
             }
         }
+        self.unreadable.extend(other.unreadable);
+        self.unreadable_shown = self.unreadable_shown.take().or(other.unreadable_shown);
         self.repeated.extend(other.repeated);
         for id in other.message_ids {
             if !self.message_ids.insert(id.clone()) {
@@ -183,7 +230,11 @@ impl Watch {
             .collect();
         let title = "The service's MessageIDs never repeat";
         let shown = self.shown.first().cloned().flatten();
-        results.push(self.result("ADR-12", Level::Must, title, &self.repeated, shown));
+        results.push(self.result("ADR-12", Level::Must, title, &self.repeated, shown.clone()));
+        for (rule, title) in UNREADABLE {
+            let shown = self.unreadable_shown.clone().or_else(|| shown.clone());
+            results.push(self.result(rule, Level::Should, title, &self.unreadable, shown));
+        }
         results
     }
 
@@ -216,7 +267,7 @@ impl Watch {
 
 /// The rules that the standing checks cover.
 pub(crate) fn rules() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|check| check.rule).chain(["ADR-12"])
+    CHECKS.iter().map(|check| check.rule).chain(["ADR-12"]).chain(UNREADABLE.iter().map(|(rule, _)| *rule))
 }
 
 fn read(document: &Document, expression: &str) -> String {
@@ -332,6 +383,10 @@ fn fault_action(seen: &Seen<'_>) -> Option<String> {
 }
 
 fn answer_action(seen: &Seen<'_>) -> Option<String> {
+    // Identify has no addressing, whatever header blocks stand beside it.
+    if is_true(seen.document, "boolean(/s:Envelope/s:Body/*[local-name(.) = 'IdentifyResponse'])") {
+        return None;
+    }
     let sent = read(seen.request?, "normalize-space(/s:Envelope/s:Header/a:Action)");
     if seen.received.fault.is_some() || sent.is_empty() || seen.received.answer.status != 200 {
         return None;

@@ -435,7 +435,7 @@ pub(super) mod tests {
             let told = problems(&format!("[[access]]\nusers = [\"otto\", \"{user}\"]\nvms = []\n"));
             assert!(told.contains("f.toml, line 1: access: users go by their names"), "{told}");
         }
-        let file = "[[access]]\nusers = [\"*\"]\nnamespaces = [\"\\\\Root\\\\Virtualization\\\\V2\", \"root/cimv2\"]\n\
+        let file = "[[access]]\nusers = [\"*\"]\nnamespaces = [\"\\\\Root\\\\Virtualization\\\\V2\", \"root/cimv9\"]\n\
                     classes = [\"msvm_concrete*\", \"CIM_Job\"]\nmethods = [\"getError??\", \"Initiate\"]\nvms = [\"none\"]\n\
                     [[access]]\nusers = []\n";
         let told = load_text(file, &[], ServeFlags::default()).unwrap().warnings;
@@ -444,7 +444,7 @@ pub(super) mod tests {
         assert_eq!(
             lines,
             [
-                "line 3: access.namespaces: \"root/cimv2\" fits no namespace of this server",
+                "line 3: access.namespaces: \"root/cimv9\" fits no namespace of this server",
                 "line 4: access.classes: \"CIM_Job\" fits no class with instances of this server",
                 "line 5: access.methods: \"Initiate\" fits no method of this server",
                 "line 8: access.users: an empty list names nobody, so that the rule limits nobody",

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::cim::{Argument, Class, ClassId, Method, MethodInput, MethodResult, Schema, Value};
+use crate::cim::{Argument, Class, ClassId, Method, MethodInput, MethodResult, NamespaceId, Schema, Value};
 use crate::job::JobId;
 use crate::provider::{CallContext, Outcome as Called};
 use crate::replication::Denied;
-use crate::soap::{Fault, SelectorSet, SelectorValue, clipped};
-use crate::wscim::{self, Family, Resource};
+use crate::soap::{Fault, Selector, SelectorSet, SelectorValue, clipped};
+use crate::wscim::{self, CLASS_SELECTOR, Family, Resource};
 use crate::wsman::{self, Correlation, Invoke, Request, fault};
 use crate::xml::Writer;
 use crate::xml::text::{Encoding, encode};
@@ -104,9 +104,10 @@ impl Endpoint {
     //= INV-13
     fn check_action(&self, invoke: &Invoke<'_>, resource: Resource) -> Result<(), Fault> {
         let class = resource.class()?;
-        let named = Resource::resolve(&invoke.class_uri, &SelectorSet::default(), self.schema)
-            .ok()
-            .and_then(|named| named.class().ok());
+        // A class URI of the DMTF says nothing about the namespace: the resource's selector does.
+        let in_same = namespace_selector(resource.namespace, self.schema);
+        let named =
+            Resource::resolve(&invoke.class_uri, &in_same, self.schema).ok().and_then(|named| named.class().ok());
         match named {
             Some(named) if self.schema.is_a(class, named) => Ok(()),
             Some(named) => Err(fault::action_mismatch(format!(
@@ -225,6 +226,12 @@ impl Continuation {
             timeout: request.operation_timeout.unwrap_or(OPERATION_TIMEOUT),
         }
     }
+}
+
+/// The selector that names a namespace.
+fn namespace_selector(namespace: NamespaceId, schema: &Schema) -> SelectorSet {
+    let value = SelectorValue::Text(schema.namespace(namespace).name.to_string());
+    SelectorSet(vec![Selector { name: CLASS_SELECTOR.to_owned(), value }])
 }
 
 /// Room for the result of a method that changes something: a return value and the reference to a job.
