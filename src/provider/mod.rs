@@ -127,8 +127,7 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// What a client does instead of a Put, a Create or a Delete that the class does not take.
     fn instead(&self) -> &'static str {
-        "settings change by a Put of Msvm_ReplicationSettingData or Msvm_ReplicationServiceSettingData, all else by methods \
-         of Msvm_ReplicationService and Msvm_ComputerSystem"
+        INSTEAD
     }
 
     /// The slots of the properties that a client may set.
@@ -154,6 +153,10 @@ pub trait Provider: Send + Sync + fmt::Debug {
         Err(Unwritten::NotTaken)
     }
 }
+
+/// What is told of classes that have nothing better to say in [`Provider::instead`].
+pub const INSTEAD: &str = "settings change by a Put of Msvm_ReplicationSettingData, Msvm_ReplicationServiceSettingData or \
+    Msvm_ReplicationAuthorizationSettingData, and all else by methods of Msvm_ReplicationService and Msvm_ComputerSystem";
 
 /// What a method handler decided.
 #[derive(Debug)]

@@ -4,10 +4,12 @@ mod epr;
 mod error;
 mod instance;
 mod parameters;
+mod representation;
 mod resource;
 
 pub use epr::{object_path, path_from_epr, path_of, path_to_epr};
 pub use error::fault_of;
 pub use instance::{Codec, write_instance, write_projection, write_value};
 pub use parameters::{decode_input, write_output};
+pub use representation::{Representation, decode_fragment, decode_representation, decode_text};
 pub use resource::{CLASS_SELECTOR, Family, Resource, Target, selected_namespace};

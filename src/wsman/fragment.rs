@@ -159,8 +159,8 @@ impl FragmentPath {
             End::Element => None,
             End::Text => Some(found.iter().filter(|found| !found.is_nil()).map(|found| found.text()).collect()),
             End::Attribute(local) => {
-                let of = |found: &Element<'_>| found.attributes().find(|it| it.local == *local).map(|it| it.value);
-                Some(found.iter().filter_map(of).collect())
+                let attributes = found.iter().filter_map(|found| found.attributes().find(|it| it.local == *local));
+                Some(attributes.map(|attribute| attribute.value).collect())
             }
         };
         w.open("w:XmlFragment");
