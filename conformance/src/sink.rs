@@ -103,6 +103,11 @@ impl Sink {
         self.shared.lock().entry(path.to_owned()).or_default().mode = mode;
     }
 
+    /// How many messages have come to a path.
+    pub(crate) fn count(&self, path: &str) -> usize {
+        self.shared.lock().get(path).map_or(0, |mailbox| mailbox.messages.len())
+    }
+
     /// Waits for a message to a path from the `from`th on for which the test holds, `count` of them. Yields the last
     /// and the place behind it, or how many there were when the time was over.
     pub(crate) fn wait(
@@ -198,7 +203,9 @@ fn fault(message: &Incoming) -> Reaction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Answer, Client, Failure, Request, Target};
+    use crate::auth::Credentials;
+    use crate::client::Client;
+    use crate::http::{Answer, Failure, Request, Target};
 
     fn send(sink: &Sink, path: &str, header: &str) -> Result<Answer, Failure> {
         let target = Target::parse(&format!("{}{path}", sink.base)).unwrap();
@@ -208,7 +215,7 @@ mod tests {
         );
         let request =
             Request { method: "POST".to_owned(), path: path.to_owned(), body: body.into_bytes(), ..Request::default() };
-        Client::new(target, None, Duration::from_millis(300)).send(&request)
+        Client::new(target, None, Duration::from_millis(300), Credentials::default()).send(&request)
     }
 
     fn sink() -> Sink {

@@ -270,7 +270,7 @@ impl Exchange<'_> {
         let value = if body.is_nil() {
             Value::Null
         } else if target.is_text {
-            self.text_of_fragment(body, property)?
+            text_of_fragment(body, property)?
         } else {
             self.element_of_fragment(body, slot, property, present.class)?
         };
@@ -281,14 +281,6 @@ impl Exchange<'_> {
             None => Ok(vec![(slot, value)]),
             Some(place) => Ok(vec![(slot, replaced(property, present.get(slot), place, value)?)]),
         }
-    }
-
-    fn text_of_fragment(&self, body: Element<'_>, property: &Property) -> Result<Value, Fault> {
-        if body.children().next().is_some() {
-            let what = format!("the fragment is the text of {}, and XmlFragment holds elements", property.name);
-            return Err(fault::invalid_representation_invalid_fragment(what));
-        }
-        wscim::decode_text(property, &body.text())
     }
 
     fn element_of_fragment(
@@ -343,6 +335,14 @@ impl Exchange<'_> {
         check_room(self.octets_max, continuation.envelope_octets() + body_octets)?;
         Ok(Reply::Step(Box::new(Step::Amend(Box::new(amendment), continuation))))
     }
+}
+
+fn text_of_fragment(body: Element<'_>, property: &Property) -> Result<Value, Fault> {
+    if body.children().next().is_some() {
+        let what = format!("the fragment is the text of {}, and XmlFragment holds elements", property.name);
+        return Err(fault::invalid_representation_invalid_fragment(what));
+    }
+    wscim::decode_text(property, &body.text())
 }
 
 /// An array with another value at a place, from 1.

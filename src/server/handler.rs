@@ -115,13 +115,12 @@ impl Shared {
         };
         Ok(match step {
             Step::Respond(answer) => answer,
-            Step::Submit(_, continuation) if !self.may_change(context, &continuation) => {
+            Step::Submit(_, continuation) | Step::Amend(_, continuation)
+                if !self.may_change(context, &continuation) =>
+            {
                 self.endpoint.denied(continuation, &Denied::EngineFailed { reason: UNRECORDED.to_owned() })
             }
             Step::Submit(command, continuation) => self.submit(*command, continuation).await,
-            Step::Amend(_, continuation) if !self.may_change(context, &continuation) => {
-                self.endpoint.denied(continuation, &Denied::EngineFailed { reason: UNRECORDED.to_owned() })
-            }
             Step::Amend(amendment, continuation) => self.amend(*amendment, continuation).await,
             Step::Cancel(job, continuation) if !self.may_change(context, &continuation) => {
                 let denied = CancelDenied::EngineFailed { reason: UNRECORDED.to_owned() };
