@@ -4,8 +4,8 @@
 //! octets -> Document -> Request -> (access) -> Resource, ObjectPath, Query, MethodInput -> Provider -> octets
 //!                                                                                      \-> Step::Submit(Command)
 //! ```
-//! A `Submit`, `Amend` or `Cancel` is carried out by the caller; the `Continuation` then encodes the answer from its result, so
-//! that nothing is answered before it is durable.
+//! A `Submit`, `Amend` or `Cancel` is carried out by the caller; the `Continuation` then encodes the answer from its
+//! result, so that nothing is answered before it is durable.
 
 mod access;
 mod continuation;

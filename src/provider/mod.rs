@@ -155,8 +155,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
 }
 
 /// What is told of classes that have nothing better to say in [`Provider::instead`].
-pub const INSTEAD: &str = "settings change by a Put of Msvm_ReplicationSettingData, Msvm_ReplicationServiceSettingData or \
-    Msvm_ReplicationAuthorizationSettingData, and all else by methods of Msvm_ReplicationService and Msvm_ComputerSystem";
+pub const INSTEAD: &str = "settings change by a Put of Msvm_ReplicationSettingData, \
+     Msvm_ReplicationServiceSettingData or Msvm_ReplicationAuthorizationSettingData, and all else by methods of \
+     Msvm_ReplicationService and Msvm_ComputerSystem";
 
 /// What a method handler decided.
 #[derive(Debug)]
