@@ -106,10 +106,6 @@ impl<'d> Named<'d> {
             Self::Enumerate => Operation::Enumerate(Enumerate::parse(envelope, profile)?),
             Self::Pull => Operation::Pull(Pull::parse(envelope)?),
             Self::Release => Operation::Release(Release::parse(envelope)?),
-            Self::Invoke(_) if envelope.body.children().nth(1).is_some() => {
-                let what = "the body holds more than the one element with the method's parameters";
-                return Err(Box::new(fault::schema_validation_error(what))); //= INV-08
-            }
             Self::Invoke(invoke) => Operation::Invoke(invoke),
         })
     }

@@ -78,7 +78,6 @@ fn rerun(text: &str, file: &Path) -> String {
             view: &view,
             request: request.as_bytes(),
             charset: None,
-            soap_action: None,
             targets: false,
             pace: Pace::Brief,
         };
