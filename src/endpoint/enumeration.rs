@@ -21,7 +21,7 @@ impl Exchange<'_> {
     pub(super) fn enumerate(&self, enumerate: &Enumerate<'_>, journal: &mut Journal) -> Result<Reply, Fault> {
         let endpoint = self.endpoint;
         let resource = self.resource()?;
-        let scope = self.scope(resource.target, enumerate.filter.as_ref())?;
+        let scope = self.scope(resource, enumerate.filter.as_ref())?;
         let class = scope.class();
         journal.class = Some(Arc::clone(&endpoint.schema.class(class).name));
         endpoint.check_class(self.call, class)?;
@@ -70,8 +70,10 @@ impl Exchange<'_> {
             Scope::Associations(query) => {
                 let cx = endpoint.read_context(self.call);
                 let walk = endpoint.registry.walk(&cx, &query).map_err(wscim::fault_of)?;
+                let object = query.object.class;
                 let included = (!query.properties.is_empty()).then(|| Condition::Included(Arc::new(query)));
-                Ok(Scan::new(Source::Walk(Arc::new(walk)), included, mode, family))
+                let namespace = endpoint.schema.class(object).namespace;
+                Ok(Scan::new(namespace, Source::Walk(Arc::new(walk)), included, mode, family))
             }
         }
     }
@@ -112,10 +114,11 @@ impl Exchange<'_> {
     /// The resource URI of a Pull may differ from its Enumerate's (libvirt sends the class where it enumerated `*`), so
     /// that the context alone decides.
     pub(super) fn pull(&self, pull: &Pull<'_>) -> Result<Reply, Fault> {
-        // The context may be older than the caller's present limits; its classes are looked at page by page.
-        access::check_namespace(self.call.permissions)?;
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let (cursors, now) = (&self.endpoint.cursors, self.call.now);
         let (id, mut scan) = cursors.scan(&pull.context, self.call.principal.name(), now)?;
+        // The context may be older than the caller's present limits; its classes are looked at page by page.
+        access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
         let total = self.total(&scan);
         let wanted =
             Wanted { elements_max: pull.max_elements, characters_max: pull.max_characters, patience: pull.max_time };
@@ -154,8 +157,9 @@ impl Exchange<'_> {
 
     /// The context of this name, if it is open and the caller's own.
     fn own_context(&self, context: &str) -> Result<Uuid, Fault> {
-        access::check_namespace(self.call.permissions)?;
-        let (id, _) = self.endpoint.cursors.scan(context, self.call.principal.name(), self.call.now)?;
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
+        let (id, scan) = self.endpoint.cursors.scan(context, self.call.principal.name(), self.call.now)?;
+        access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
         Ok(id)
     }
 

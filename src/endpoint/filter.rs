@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cim::{AssociationQuery, AssociatorsOf, CimType, Class, ClassId, Query, Resolved, Value};
 use crate::soap::{Fault, Selector, SelectorSet, SelectorValue, clipped};
-use crate::wscim::{self, CLASS_SELECTOR, Target, XPath};
+use crate::wscim::{self, CLASS_SELECTOR, Resource, Target, XPath};
 use crate::wsman::{Filter, fault, uri};
 use crate::xml::name;
 
@@ -35,9 +35,9 @@ const DIALECTS: [&str; 4] = [uri::DIALECT_WQL, uri::DIALECT_ASSOCIATION, uri::DI
 impl Exchange<'_> {
     /// Finds out what an Enumerate is about.
     //= ENU-07, ENU-09, ENU-11, ENU-29
-    pub(super) fn scope(&self, target: Target, filter: Option<&Filter<'_>>) -> Result<Scope, Fault> {
+    pub(super) fn scope(&self, resource: Resource, filter: Option<&Filter<'_>>) -> Result<Scope, Fault> {
         let Some(filter) = filter else {
-            return match target {
+            return match resource.target {
                 Target::Class(class) => Ok(Scope::Class(class, None)),
                 Target::All => Err(fault::unsupported_feature_filtering_required(
                     "the resource URI names all classes, so that a filter has to say which; \
@@ -49,21 +49,21 @@ impl Exchange<'_> {
         let is = |known: &str| known.eq_ignore_ascii_case(dialect);
         if is(uri::DIALECT_WQL) || is(uri::DIALECT_WQL_DMTF) {
             if AssociatorsOf::begins(&filter.text) {
-                return self.associators(target, &filter.text);
+                return self.associators(resource, &filter.text);
             }
-            return self.query(target, &filter.text);
+            return self.query(resource, &filter.text);
         }
         if is(uri::DIALECT_ASSOCIATION) {
-            let query = wscim::association_query(filter.element, self.endpoint.schema)?;
-            return self.associations(target, query);
+            let query = wscim::association_query(filter.element, resource.namespace, self.endpoint.schema)?;
+            return self.associations(resource.target, query);
         }
         if is(uri::DIALECT_SELECTOR) {
-            let class = one_class(target, "a selector filter")?;
+            let class = one_class(resource.target, "a selector filter")?;
             let query = selected(self.endpoint.schema.class(class), filter)?;
             return Ok(Scope::Class(class, Some(Condition::Query(Arc::new(query)))));
         }
         if is(uri::DIALECT_XPATH) {
-            let class = one_class(target, "an XPath filter")?;
+            let class = one_class(resource.target, "an XPath filter")?;
             let namespace = |prefix: &str| filter.element.resolve_prefix(prefix).map(str::to_owned);
             let expression = XPath::parse(&filter.text, &namespace)
                 .map_err(|error| fault::cannot_process_filter(error.to_string()))?;
@@ -73,12 +73,14 @@ impl Exchange<'_> {
     }
 
     //= ENU-08, CIM-02
-    fn query(&self, target: Target, text: &str) -> Result<Scope, Fault> {
+    fn query(&self, resource: Resource, text: &str) -> Result<Scope, Fault> {
         let schema = self.endpoint.schema;
         let parsed = Query::parse(text).map_err(|error| fault::cannot_process_filter(error.to_string()))?;
-        let query = parsed.resolve(schema).map_err(|error| fault::cannot_process_filter(error.to_string()))?;
+        let query = parsed
+            .resolve_in(resource.namespace, schema)
+            .map_err(|error| fault::cannot_process_filter(error.to_string()))?;
         let class = query.class();
-        if let Target::Class(named) = target
+        if let Target::Class(named) = resource.target
             && !schema.is_a(class, named)
         {
             return Err(elsewhere(schema.class(class), schema.class(named)));
@@ -86,9 +88,10 @@ impl Exchange<'_> {
         Ok(Scope::Class(class, Some(Condition::Query(Arc::new(query)))))
     }
 
-    fn associators(&self, target: Target, text: &str) -> Result<Scope, Fault> {
-        let parsed = AssociatorsOf::parse(text).and_then(|parsed| parsed.resolve(self.endpoint.schema));
-        self.associations(target, parsed.map_err(|error| fault::cannot_process_filter(error.to_string()))?)
+    fn associators(&self, resource: Resource, text: &str) -> Result<Scope, Fault> {
+        let parsed =
+            AssociatorsOf::parse(text).and_then(|parsed| parsed.resolve_in(resource.namespace, self.endpoint.schema));
+        self.associations(resource.target, parsed.map_err(|error| fault::cannot_process_filter(error.to_string()))?)
     }
 
     /// A question about associations. A resource URI that names a class narrows the results to it.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cim::{AssociationQuery, CimInstance, ClassId, Query, Resolved, Schema};
+use crate::cim::{AssociationQuery, CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
 use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink, Walk};
 use crate::soap::Fault;
 use crate::wscim::{self, Codec, Family, XPath};
@@ -19,6 +19,7 @@ use super::Pace;
 /// is cheap to copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
+    namespace: NamespaceId,
     source: Source,
     condition: Option<Condition>,
     mode: EnumerationMode,
@@ -93,8 +94,14 @@ pub(crate) struct Page {
 
 impl Scan {
     /// A scan over a source from its beginning.
-    pub(crate) fn new(source: Source, condition: Option<Condition>, mode: EnumerationMode, family: Family) -> Self {
-        Self { source, condition, mode, shown_as: None, family, part: 0, after: None }
+    pub(crate) fn new(
+        namespace: NamespaceId,
+        source: Source,
+        condition: Option<Condition>,
+        mode: EnumerationMode,
+        family: Family,
+    ) -> Self {
+        Self { namespace, source, condition, mode, shown_as: None, family, part: 0, after: None }
     }
 
     /// A scan over `class`; what of its subclasses, says `polymorphism`.
@@ -112,7 +119,13 @@ impl Scan {
             classes.retain(|served| *served == class);
         }
         let shown_as = (polymorphism == PolymorphismMode::ExcludeSubClassProperties).then_some(class);
-        Self { shown_as, ..Self::new(Source::Classes(classes.into()), condition, mode, family) }
+        let namespace = schema.class(class).namespace;
+        Self { shown_as, ..Self::new(namespace, Source::Classes(classes.into()), condition, mode, family) }
+    }
+
+    /// The namespace of all that it finds.
+    pub(crate) fn namespace(&self) -> NamespaceId {
+        self.namespace
     }
 
     /// Whether the items are fragments, so that there is no reference to them.

@@ -1,7 +1,7 @@
 //! The association filter (DSP0227 8.2): `b:AssociatedInstances` and `b:AssociationInstances` as a question about
 //! associations.
 
-use crate::cim::{AssociationQuery, ClassId, Related, Schema};
+use crate::cim::{AssociationQuery, ClassId, NamespaceId, Related, Schema};
 use crate::soap::{EndpointReference, Fault, clipped, trimmed};
 use crate::wsman::fault;
 use crate::xml::{Element, name};
@@ -11,12 +11,16 @@ use super::epr::path_from_epr;
 /// Properties that may be named.
 const PROPERTIES_MAX: usize = 512;
 
-/// Reads the element of a filter in this dialect. What is empty counts as absent: clients send empty elements.
+/// Reads the element of a filter in this dialect; classes are named in `namespace`. What is empty counts as absent: clients send empty elements.
 ///
 /// Fails with `CannotProcessFilter` for a shape or a class that is not known, and as any request would for an object
 /// whose reference does not resolve.
 //= CIM-09, CIM-10, CIM-11
-pub fn association_query(filter: Element<'_>, schema: &Schema) -> Result<AssociationQuery, Fault> {
+pub fn association_query(
+    filter: Element<'_>,
+    namespace: NamespaceId,
+    schema: &Schema,
+) -> Result<AssociationQuery, Fault> {
     let body = filter.children().next().filter(|child| child.namespace() == name::CIM_BINDING);
     let related = match body.map(Element::local) {
         Some("AssociatedInstances") => Related::Objects,
@@ -42,8 +46,8 @@ pub fn association_query(filter: Element<'_>, schema: &Schema) -> Result<Associa
     Ok(AssociationQuery {
         related,
         object: path_from_epr(&epr, schema)?,
-        association_class: parts.association_class.map(|name| class(&name, schema)).transpose()?,
-        result_class: parts.result_class.map(|name| class(&name, schema)).transpose()?,
+        association_class: parts.association_class.map(|name| class(&name, namespace, schema)).transpose()?,
+        result_class: parts.result_class.map(|name| class(&name, namespace, schema)).transpose()?,
         role: parts.role,
         result_role: parts.result_role,
         properties: parts.properties,
@@ -104,7 +108,7 @@ fn twice(child: Element<'_>) -> Fault {
     fault::cannot_process_filter(format!("the association filter holds wsmb:{} twice", clipped(child.local())))
 }
 
-fn class(name: &str, schema: &Schema) -> Result<ClassId, Fault> {
+fn class(name: &str, namespace: NamespaceId, schema: &Schema) -> Result<ClassId, Fault> {
     let missing = || fault::cannot_process_filter(format!("there is no class {:?}", clipped(name)));
-    schema.find(name).ok_or_else(missing)
+    schema.find_in(namespace, name).ok_or_else(missing)
 }

@@ -14,6 +14,7 @@ mod header;
 mod identify;
 mod invoke;
 mod operation;
+pub mod profile;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -21,7 +22,7 @@ pub mod uri;
 
 pub use decode::decode;
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use encode::{encode_fault, encode_response, encode_response_with};
+pub use encode::{encode_fault, encode_fault_within, encode_response, encode_response_with};
 pub use enumeration::{
     Enumerate, EnumerationMode, Filter, GetStatus, PolymorphismMode, Pull, Release, Renew, write_enumerate_response,
     write_pull_response, write_release_response, write_renew_response, write_status_response, write_total_estimate,
@@ -30,3 +31,4 @@ pub use header::Correlation;
 pub use identify::{IdentityNamespace, encode_identify_response, write_identify_response};
 pub use invoke::Invoke;
 pub use operation::{Operation, Request};
+pub use profile::Profile;

@@ -7,7 +7,7 @@ use super::lex::{Lexer, Token, TokenKind};
 use super::parse::Name;
 use super::{Limits, WqlError};
 use crate::cim::schema::{ClassId, Schema};
-use crate::cim::{AssociationQuery, ObjectPath, Related};
+use crate::cim::{AssociationQuery, NamespaceId, ObjectPath, Related};
 
 /// A question about associations as WQL writes it: read, its names not looked up.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,15 +126,20 @@ impl AssociatorsOf {
         self.conditions.iter().find(|(known, _)| *known == condition).map(|(_, value)| value)
     }
 
-    /// Looks up all names.
+    /// Looks up all names in the default namespace.
     pub fn resolve(&self, schema: &Schema) -> Result<AssociationQuery, WqlError> {
-        let object = ObjectPath::parse_wmi(&self.path.text, schema)
+        self.resolve_in(NamespaceId::DEFAULT, schema)
+    }
+
+    /// Looks up all names in a namespace.
+    pub fn resolve_in(&self, namespace: NamespaceId, schema: &Schema) -> Result<AssociationQuery, WqlError> {
+        let object = ObjectPath::parse_wmi_in(&self.path.text, namespace, schema)
             .map_err(|error| WqlError { position: self.path.position, message: error.to_string() })?;
         let class = |condition: Condition| -> Result<Option<ClassId>, WqlError> {
             let Some(name) = self.value(condition) else { return Ok(None) };
             let missing =
                 || WqlError { position: name.position, message: format!("there is no class \"{}\"", name.text) };
-            schema.find(&name.text).map(Some).ok_or_else(missing)
+            schema.find_in(namespace, &name.text).map(Some).ok_or_else(missing)
         };
         let role = |condition: Condition| self.value(condition).map(|name| name.text.clone());
         Ok(AssociationQuery {
