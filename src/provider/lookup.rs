@@ -152,7 +152,11 @@ fn nothing(path: &ObjectPath, schema: &Schema) -> String {
         .iter()
         .filter_map(|(slot, value)| {
             let property = class.property_at(*slot)?;
-            let text = if let Value::String(text) = value { text.to_string() } else { format!("{value:?}") };
+            let text = match value {
+                Value::String(text) => text.to_string(),
+                Value::Reference(path) => path.to_relative_string(schema, ".", &schema.namespace_of(path.class)),
+                other => other.to_string(),
+            };
             Some(format!("{}='{text}'", property.name))
         })
         .collect();

@@ -404,7 +404,14 @@ mod tests {
         view.apply(Change::Job(Arc::new(entry(1, 1))));
         assert_eq!((view.jobs_len(), view.jobs_live()), (2, 1));
         assert_eq!(view.job(first.job.id).map(|entry| entry.job.state), Some(JobState::TERMINATED));
+        let nobody = VmId(Uuid::nil());
+        let of = |view: &View, after| view.jobs_of(nobody, after).map(|entry| entry.job.id).collect::<Vec<_>>();
+        let second = JobId(Uuid::from_u128(2));
+        assert_eq!(of(&view, None), [first.job.id, second]);
+        assert_eq!(of(&view, Some(first.job.id)), [second]);
+        assert_eq!(view.jobs_of(VmId(Uuid::from_u128(1)), None).count(), 0);
         view.apply(Change::JobRemoved(first.job.id));
+        assert_eq!(of(&view, None), [second]);
         assert_eq!((view.jobs_len(), view.jobs_live()), (1, 1));
     }
 }

@@ -181,3 +181,92 @@ fn is_end(token: &Token<'_>) -> bool {
 fn expected<T>(token: &Token<'_>, what: &str) -> Result<T, WqlError> {
     Err(WqlError { position: token.position, message: format!("expected {what}, found {}", token.kind.describe()) })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const JOB: &str = "Msvm_ConcreteJob.InstanceID=\"J}'1\"";
+
+    fn query(text: &str) -> AssociationQuery {
+        let resolved = AssociatorsOf::parse(text).and_then(|parsed| parsed.resolve(Schema::builtin()));
+        resolved.unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn error(text: &str) -> WqlError {
+        let resolved = AssociatorsOf::parse(text).and_then(|parsed| parsed.resolve(Schema::builtin()));
+        resolved.expect_err(text)
+    }
+
+    #[test]
+    fn conditions_stand_in_any_order_and_case() {
+        let schema = Schema::builtin();
+        let text = format!(
+            " associators  OF{{ {JOB} }} Where resultrole=AffectedElement Role = AffectingElement \
+             ASSOCCLASS = cim_affectedjobelement ResultClass=CIM_System ;"
+        );
+        assert!(AssociatorsOf::begins(&text));
+        let asked = query(&text);
+        assert_eq!(asked.related, Related::Objects);
+        assert_eq!(asked.object, ObjectPath::parse_wmi(JOB, schema).unwrap());
+        assert_eq!(asked.association_class, schema.find("CIM_AffectedJobElement"));
+        assert_eq!(asked.result_class, schema.find("CIM_System"));
+        assert_eq!(asked.role.as_deref(), Some("AffectingElement"));
+        assert_eq!(asked.result_role.as_deref(), Some("AffectedElement"));
+        let references = query(&format!("REFERENCES OF {{{JOB}}} WHERE ResultClass = CIM_OwningJobElement"));
+        assert_eq!((references.related, references.association_class), (Related::Associations, None));
+        assert_eq!(references.result_class, schema.find("CIM_OwningJobElement"));
+        let bare = query(&format!("References of {{{JOB}}}"));
+        assert_eq!((bare.role, bare.result_class), (None, None));
+        for other in ["SELECT * FROM x", "ASSOCIATORSOF {x}", "", "{"] {
+            assert!(!AssociatorsOf::begins(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        for (rest, position, part) in [
+            ("", 15, "expected \"{\""),
+            ("{Msvm_ConcreteJob.InstanceID=\"a}", 15, "not closed"),
+            ("{}", 16, "there is no class \"\""),
+            ("{Msvm_Nothing=@}", 16, "there is no class \"Msvm_Nothing\""),
+            ("{Msvm_ReplicationService=@} WHERE", 48, "found the end"),
+            ("{Msvm_ReplicationService=@} AND", 43, "expected WHERE or the end"),
+            ("{Msvm_ReplicationService=@} WHERE Role", 53, "expected \"=\""),
+            ("{Msvm_ReplicationService=@} WHERE Role = 'x'", 56, "expected a name"),
+            ("{Msvm_ReplicationService=@} WHERE Role = x AND Role = y", 58, "expected AssocClass"),
+            ("{Msvm_ReplicationService=@} WHERE Role = x role = y", 58, "Role stands twice"),
+            ("{Msvm_ReplicationService=@} WHERE ClassDefsOnly", 49, "ClassDefsOnly is not served"),
+            ("{Msvm_ReplicationService=@} WHERE requiredqualifier = x", 49, "RequiredQualifier is not served"),
+            ("{Msvm_ReplicationService=@} WHERE AssocClass = Nothing", 62, "there is no class \"Nothing\""),
+            ("{Msvm_ReplicationService=@} ; x", 45, "expected the end"),
+        ] {
+            let error = error(&format!("ASSOCIATORS OF{rest}"));
+            assert!(error.message.contains(part), "{rest}: {error}");
+            assert_eq!(error.position, position, "{rest}: {error}");
+        }
+        let reference = error(&format!("REFERENCES OF {{{JOB}}} WHERE AssocClass = CIM_Dependency"));
+        assert!(reference.message.contains("no place after REFERENCES OF"), "{reference}");
+        let long = |octets: usize| format!("ASSOCIATORS OF {{{}}}", "x".repeat(octets - 17));
+        assert!(AssociatorsOf::parse(&long(16_384)).is_ok() && AssociatorsOf::parse(&long(16_385)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_what_is_read_is_written_the_same(
+            text in "(ASSOCIATORS|references) OF ?\\{[a-zA-Z_.=\"'\\\\}@ ]{0,24}\\}?( where( (AssocClass|ResultClass|role|ResultRole) ?= ?[a-z_]{1,4}){0,4})?;?|\\PC{0,32}",
+        ) {
+            let _ = AssociatorsOf::begins(&text);
+            if let Ok(parsed) = AssociatorsOf::parse(&text) {
+                prop_assert!(AssociatorsOf::begins(&text));
+                let written = parsed.to_string();
+                let again = AssociatorsOf::parse(&written);
+                prop_assert_eq!(again.as_ref(), Ok(&parsed), "{}", written);
+                let _ = parsed.resolve(Schema::builtin());
+            }
+        }
+    }
+}
