@@ -29,6 +29,7 @@ pub(crate) const NEEDS: &[(&str, Kind, &str)] = &[
     ("service", Kind::Fixture, "Msvm_ReplicationService"),
     ("service-dmtf", Kind::Fixture, "Msvm_ReplicationService in the DMTF family of URIs"),
     ("vm", Kind::Fixture, "a virtual machine that is ready for a failback"),
+    ("primary", Kind::Fixture, "a virtual machine in the primary role that replicates"),
     ("associated", Kind::Fixture, "an instance with associated ones"),
     ("writable", Kind::Fixture, "an instance with a property that may be written"),
     ("creatable", Kind::Fixture, "a class of which instances may be created"),
