@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::check::End;
 use crate::http::{Answer, AnswerReader, Client, Failure};
 
+/// How long to look, after the last answer, whether the server closes.
+const CLOSING_WAIT: Duration = Duration::from_millis(300);
+
 /// Octets to send, and how.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Piece {
@@ -66,6 +69,9 @@ pub(crate) fn exchange(client: &Client, pieces: &[Piece], reading: Reading) -> (
     let mut reader = AnswerReader::default();
     let mut answers = Vec::new();
     while answers.len() < reading.answers || reading.to_the_end {
+        if answers.len() >= reading.answers {
+            stream.read_timeout(reading.patience.min(CLOSING_WAIT));
+        }
         match reader.answer(stream.as_mut(), false) {
             Ok(answer) => answers.push(answer),
             Err(Failure::Silent) if answers.len() >= reading.answers => return (answers, End::Open),
