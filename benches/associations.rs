@@ -98,7 +98,8 @@ fn questions() -> Vec<(&'static str, String, usize)> {
     let object = |class: &str, key: &str, value: String| {
         format!(
             "<b:Object><a:Address>x</a:Address><a:ReferenceParameters><w:ResourceURI>{WMI}{class}</w:ResourceURI>\
-             <w:SelectorSet><w:Selector Name=\"{key}\">{value}</w:Selector></w:SelectorSet></a:ReferenceParameters></b:Object>"
+             <w:SelectorSet><w:Selector Name=\"{key}\">{value}</w:Selector></w:SelectorSet></a:ReferenceParameters>\
+             </b:Object>"
         )
     };
     let guid = |id: Uuid| id.hyphenated().to_string().to_uppercase();
@@ -113,7 +114,8 @@ fn questions() -> Vec<(&'static str, String, usize)> {
         )
     };
     let path = format!("Msvm_ComputerSystem.Name=\"{}\"", guid(vm_id(ASKED).0));
-    let wql = |text: String| format!("<w:Filter Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{text}</w:Filter>");
+    let wql =
+        |text: String| format!("<w:Filter Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{text}</w:Filter>");
     let settings = "<b:ResultClassName>Msvm_ReplicationSettingData</b:ResultClassName>";
     vec![
         ("from a machine to all", association("AssociatedInstances", &vm, ""), 28),
@@ -136,7 +138,17 @@ fn questions() -> Vec<(&'static str, String, usize)> {
 
 fn request(filter: &str) -> String {
     format!(
-        r#"<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing" xmlns:w="http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd" xmlns:n="http://schemas.xmlsoap.org/ws/2004/09/enumeration" xmlns:b="http://schemas.dmtf.org/wbem/wsman/1/cimbinding.xsd"><s:Header><a:To>x</a:To><a:ReplyTo><a:Address>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address></a:ReplyTo><a:MessageID>uuid:1</a:MessageID><a:Action>http://schemas.xmlsoap.org/ws/2004/09/enumeration/Enumerate</a:Action><w:ResourceURI>http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/*</w:ResourceURI></s:Header><s:Body><n:Enumerate><w:OptimizeEnumeration/><w:MaxElements>1000</w:MaxElements><w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode>{filter}</n:Enumerate></s:Body></s:Envelope>"#
+        r#"<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"
+        xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing"
+        xmlns:w="http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"
+        xmlns:n="http://schemas.xmlsoap.org/ws/2004/09/enumeration"
+        xmlns:b="http://schemas.dmtf.org/wbem/wsman/1/cimbinding.xsd"><s:Header><a:To>x</a:To>
+        <a:ReplyTo><a:Address>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address></a:ReplyTo>
+        <a:MessageID>uuid:1</a:MessageID>
+        <a:Action>http://schemas.xmlsoap.org/ws/2004/09/enumeration/Enumerate</a:Action>
+        <w:ResourceURI>http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/*</w:ResourceURI>
+        </s:Header><s:Body><n:Enumerate><w:OptimizeEnumeration/><w:MaxElements>1000</w:MaxElements>
+        <w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode>{filter}</n:Enumerate></s:Body></s:Envelope>"#
     )
 }
 
