@@ -204,7 +204,7 @@ fn under_rules(lab: &Lab) -> Vec<(String, String, [&'static str; 5])> {
             "Identify" => [""; 5],
             "Get" | "Enumerate" => ["", DENIED, DENIED, "", ""],
             "Put" | "Create" | "Delete" => [ABSENT; 5],
-            "Pull" | "Release" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
+            "Pull" | "Release" | "Renew" | "GetStatus" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
             other => panic!("{other} has no expectation"),
         };
         all.push((operation.to_owned(), envelope, expected));

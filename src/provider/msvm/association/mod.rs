@@ -211,8 +211,8 @@ impl Associations {
         self.links.rows.iter().filter(|link| link.class == self.class)
     }
 
-    /// The object that a query demands at an end, with the end: pairs are then found by index. `Err` when it demands one
-    /// that is not there.
+    /// The object that a query demands at an end, with the end: pairs are then found by index. `Err` when it demands
+    /// one that is not there.
     fn demanded(&self, cx: &ReadContext<'_>, query: Option<&Query<Resolved>>) -> Result<Option<(usize, Object)>, ()> {
         let slots = self.rows().next().map_or([u16::MAX; 2], |link| link.slots);
         for (end, slot) in slots.into_iter().enumerate() {
