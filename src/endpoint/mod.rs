@@ -11,6 +11,7 @@ mod access;
 mod cursor;
 mod enumeration;
 mod exchange;
+mod filter;
 mod invoke;
 mod journal;
 mod operations;
