@@ -62,9 +62,8 @@ impl Continuation {
 
     /// `header` is markup that follows the usual header blocks.
     pub(super) fn new(exchange: &Exchange<'_>, journal: &Journal, rest: Rest, header: &[u8]) -> Self {
-        let mut head = Vec::with_capacity(2_048);
         let mut split = 0;
-        exchange.encode_with(&mut head, |w| w.raw_octets(header), |w| split = w.len());
+        let mut head = exchange.encode_with(0, |w| w.raw_octets(header), |w| split = w.len());
         let tail = head.split_off(split);
         Self {
             head,

@@ -28,19 +28,18 @@ impl Exchange<'_> {
 
     /// As [`Exchange::encode`], with room for a body of so many octets: a page of instances is moved once.
     pub(super) fn encode_around(&self, body_octets: usize, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(body_octets + ENVELOPE_OCTETS);
-        self.encode_with(&mut octets, |_| {}, body);
-        octets
+        self.encode_with(body_octets, |_| {}, body)
     }
 
-    /// Appends the answer with header blocks of its operation's own; that of a fragment is repeated.
+    /// As [`Exchange::encode_around`], with more header blocks. That of a fragment is repeated.
     //= FRG-02
     pub(super) fn encode_with(
         &self,
-        octets: &mut Vec<u8>,
+        body_octets: usize,
         header: impl FnOnce(&mut Writer<'_>),
         body: impl FnOnce(&mut Writer<'_>),
-    ) {
+    ) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(body_octets + ENVELOPE_OCTETS);
         let header = |w: &mut Writer<'_>| {
             if let Some(fragment) = &self.request.fragment {
                 fragment.write_header(w);
@@ -48,7 +47,8 @@ impl Exchange<'_> {
             header(w);
         };
         let (action, id) = (self.request.response_action(), (self.call.ids)());
-        wsman::encode_response_with(octets, &action, self.correlation, id, header, body);
+        wsman::encode_response_with(&mut octets, &action, self.correlation, id, header, body);
+        octets
     }
 
     pub(super) fn bounded(&self, octets: Vec<u8>) -> Result<Reply, Fault> {

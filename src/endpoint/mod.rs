@@ -12,6 +12,7 @@ mod continuation;
 mod cursor;
 mod enumeration;
 mod exchange;
+mod filter;
 mod invoke;
 mod journal;
 mod operations;

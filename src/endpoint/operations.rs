@@ -35,6 +35,8 @@ impl Endpoint {
             Operation::Enumerate(enumerate) => exchange.enumerate(enumerate, journal),
             Operation::Pull(pull) => exchange.pull(pull),
             Operation::Release(release) => exchange.release(release),
+            Operation::RenewEnumeration(renew) => exchange.renew_enumeration(renew),
+            Operation::EnumerationStatus(status) => exchange.enumeration_status(status),
             Operation::Invoke(invoke) => self.invoke(&exchange, invoke, journal),
             Operation::Put(representation) => exchange.put(*representation, journal),
             Operation::Create(representation) => exchange.create(*representation, journal),

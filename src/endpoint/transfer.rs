@@ -32,10 +32,8 @@ impl Exchange<'_> {
         journal.job = endpoint.registry.job_of(&instance);
         let fragment = self.fragment_of(instance.class)?.map(|fragment| &fragment.path);
         let body = endpoint.representation(&instance, resource.family, fragment);
-        let mut octets = Vec::with_capacity(body.len() + super::exchange::ENVELOPE_OCTETS);
         let named = self.requested_epr(&instance, resource);
-        self.encode_with(&mut octets, |w| w.raw_octets(&named), |w| w.raw_octets(&body));
-        self.bounded(octets)
+        self.bounded(self.encode_with(body.len(), |w| w.raw_octets(&named), |w| w.raw_octets(&body)))
     }
 
     //= XFR-03, XFR-04, XFR-05, XFR-06, XFR-07, XFR-15
@@ -204,7 +202,7 @@ impl Exchange<'_> {
         let path = wscim::path_of(present, schema);
         let given = keys.iter().filter(|(_, value)| !value.is_null()).cloned().collect();
         let named = crate::cim::ObjectPath { keys: given, ..path };
-        if !keys_match(present, &named) {
+        if !keys_match(schema, present, &named) {
             let what = "a key of the representation is not that of the instance, and keys do not change";
             return Err(fault::invalid_representation_invalid_values(what));
         }

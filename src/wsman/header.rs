@@ -72,7 +72,8 @@ impl Correlation<'_> {
 
 /// Header blocks that are understood, by local name: those of WS-Addressing and of WS-Management, and Microsoft's.
 const ADDRESSING: [&str; 7] = ["To", "From", "ReplyTo", "FaultTo", "Action", "MessageID", "RelatesTo"];
-const WSMAN: [&str; 8] = [
+const WSMAN: [&str; 9] = [
+    "RequestTotalItemsCountEstimate",
     "ResourceURI",
     "SelectorSet",
     "OptionSet",
@@ -109,6 +110,7 @@ pub(super) struct Headers<'d> {
     max_envelope_size: Option<Element<'d>>,
     locale: Option<Element<'d>>,
     fragment_transfer: Option<Element<'d>>,
+    total_estimate: Option<Element<'d>>,
     request_epr: Option<Element<'d>>,
     data_locale: Option<Element<'d>>,
     /// The first block that came twice.
@@ -171,6 +173,7 @@ impl<'d> Headers<'d> {
             (name::WSMAN, "Locale") => Some(&mut self.locale),
             (name::WSMAN_MS, "DataLocale") => Some(&mut self.data_locale),
             (name::WSMAN, "FragmentTransfer") => Some(&mut self.fragment_transfer),
+            (name::WSMAN, "RequestTotalItemsCountEstimate") => Some(&mut self.total_estimate),
             (name::WSMAN, "RequestEPR") => Some(&mut self.request_epr),
             _ => None,
         }
@@ -266,6 +269,11 @@ impl<'d> Headers<'d> {
             return Err(Box::new(fault::unsupported_feature_data_locale(what)));
         }
         Ok(())
+    }
+
+    /// Whether the answer is to tell how many items an enumeration has. //= ENU-12
+    pub(super) fn wants_total_estimate(&self) -> bool {
+        self.total_estimate.is_some()
     }
 
     /// The part of the representation that a Get or a Put is about. Of other operations a part is never taken for the

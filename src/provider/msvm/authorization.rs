@@ -109,6 +109,10 @@ impl Provider for Authorizations {
         false
     }
 
+    fn count(&self, cx: &ReadContext<'_>) -> Option<u64> {
+        u64::try_from(cx.view.authorizations_after(None).count()).ok()
+    }
+
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
         let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
         let entry = host_of(instance_id).and_then(|host| cx.view.authorization(AuthorizationId::of(host)));

@@ -1,5 +1,6 @@
 //! The Msvm_ classes of `root/virtualization/v2`: one file a class.
 
+mod association;
 mod authorization;
 mod computer_system;
 mod concrete_job;
@@ -18,6 +19,8 @@ use crate::cim::{CimDatetime, CimInstance, ClassId, ObjectPath, Query, Resolved,
 use crate::job::Timestamp;
 use crate::replication::{Vm, VmId};
 
+pub(crate) use association::Links;
+pub use association::Walk;
 pub(crate) use authorization::{AuthorizationSlots, entry_with, given};
 pub(crate) use computer_system::named_vm;
 pub use concrete_job::JobPaths;

@@ -47,7 +47,7 @@ impl ServiceSettingData {
     fn instance(&self, cx: &ReadContext<'_>) -> CimInstance {
         let (s, settings) = (&self.slots, cx.view.service_settings());
         let mut data = CimInstance::new(cx.schema.class(s.class));
-        data.set(s.instance_id, format!("Microsoft:{}\\ReplicationService", cx.view.host_name()));
+        data.set(s.instance_id, instance_id(cx.view.host_name()));
         data.set(s.element_name, "Replication Service Settings");
         data.set(s.recovery_server_enabled, settings.recovery_server_enabled);
         data.set(s.allowed_authentication_type, settings.allowed_authentication_type);
@@ -59,6 +59,11 @@ impl ServiceSettingData {
         data.set(s.monitoring_interval, settings.monitoring_interval_s);
         data
     }
+}
+
+/// The `InstanceID` of the settings on a host.
+pub(super) fn instance_id(host: &str) -> String {
+    format!("Microsoft:{host}\\ReplicationService")
 }
 
 /// The settings that values make of the present ones.
@@ -103,6 +108,10 @@ impl Provider for ServiceSettingData {
 
     fn is_about_vms(&self) -> bool {
         false
+    }
+
+    fn count(&self, _: &ReadContext<'_>) -> Option<u64> {
+        Some(1)
     }
 
     fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {
