@@ -292,7 +292,7 @@ fn hide(text: &str, secrets: &[String]) -> String {
 
 fn hide_field(line: &str) -> String {
     match line.split_once(':') {
-        Some((name, value)) if is_credential(name) => {
+        Some((name, value)) if is_credential(name) && value.trim() != HIDDEN => {
             let scheme = value.split_whitespace().next().filter(|_| value.split_whitespace().count() > 1);
             format!("{name}: {}{HIDDEN}", scheme.map(|scheme| format!("{scheme} ")).unwrap_or_default())
         }
@@ -377,9 +377,9 @@ pub(crate) mod tests {
     #[test]
     fn secrets_and_credentials_are_hidden() {
         let secrets = ["hunter2!".to_owned(), "a".to_owned()];
-        let text =
-            "POST / HTTP/1.1\nAuthorization: Basic eDp5\ncookie:z\nHost: a\n\n<p>hunter2!</p>\n\nAuthorization: kept";
-        let shown = "POST / HTTP/1.1\nAuthorization: Basic (not shown)\ncookie: (not shown)\nHost: a\n\n\
+        let text = "POST / HTTP/1.1\nAuthorization: Basic eDp5\ncookie:z\nAuthorization: (not shown)\nHost: a\n\n<p>hunter2!</p>\n\nAuthorization: kept";
+        let shown = "POST / HTTP/1.1\nAuthorization: Basic (not shown)\ncookie: (not shown)\n\
+            Authorization: (not shown)\nHost: a\n\n\
             <p>(not shown)</p>\n\nAuthorization: kept";
         assert_eq!(hide(text, &secrets), shown);
     }

@@ -42,6 +42,11 @@ const GROUPS: &[(&str, &str)] = &[
     ("MSX", "Microsoft's extensions"),
 ];
 
+/// Where a group stands among the others.
+pub(super) fn group_place(group: &str) -> usize {
+    GROUPS.iter().position(|(id, _)| *id == group).unwrap_or(GROUPS.len())
+}
+
 /// A group's title; its id when it is not known.
 pub(super) fn group_title(group: &str) -> &str {
     GROUPS.iter().find(|(id, _)| *id == group).map_or(group, |(_, title)| title)
@@ -149,7 +154,7 @@ pub(super) fn switches(count: &dyn Fn(Option<Level>, &str) -> usize) -> String {
                 let label = format!(
                     "<span class=\"sign\">{}</span> {} <b>{many}</b>",
                     sign(word),
-                    word.replace('-', "\u{2011}")
+                    word.replace("no-case", "no case")
                 );
                 Some(switch(&format!("f-{word}"), &format!("v-{word}"), true, &label))
             }

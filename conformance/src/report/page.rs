@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::html::{
-    DISCLAIMER, NO_CASE, bar, frame, group_title, level_class, level_label, row_class, sign, switches, text,
+    DISCLAIMER, NO_CASE, bar, frame, group_place, group_title, level_class, level_label, row_class, sign, switches,
+    text,
 };
 use super::pretty::pretty;
 use crate::model::Level;
@@ -36,18 +37,22 @@ pub(crate) fn page(record: &Record, all_runs: Option<&str>) -> String {
         matrix_group(&mut body, record, group, &verdicts);
     }
     body.push_str("</section>\n<section id=\"cases\"><h2>Cases</h2>\n");
-    record.cases.iter().for_each(|case| case_details(&mut body, record, case));
+    for group in groups(record) {
+        let mut cases: Vec<&CaseRecord> = record.cases.iter().filter(|case| group_of(&case.id) == group).collect();
+        cases.sort_by(|one, other| one.id.cmp(&other.id));
+        cases.into_iter().for_each(|case| case_details(&mut body, record, case));
+    }
     body.push_str("</section>\n");
     probes(&mut body, record);
     _ = write!(body, "</main>\n<footer><p>{DISCLAIMER}</p></footer>");
     frame(&format!("{}: conformance", record.target), &body)
 }
 
-/// The groups in the order of the rules.
+/// The groups that the run speaks of.
 fn groups(record: &Record) -> Vec<&str> {
-    let mut seen = BTreeSet::new();
     let ids = record.rules.iter().map(|rule| &rule.id).chain(record.cases.iter().map(|case| &case.id));
-    ids.map(|id| group_of(id)).filter(|group| seen.insert(*group)).collect()
+    let all: BTreeSet<(usize, &str)> = ids.map(|id| group_of(id)).map(|group| (group_place(group), group)).collect();
+    all.into_iter().map(|(_, group)| group).collect()
 }
 
 fn without_case(record: &Record) -> impl Iterator<Item = &RuleRecord> {
