@@ -40,7 +40,9 @@ pub(crate) fn page(record: &Record, all_runs: Option<&str>) -> String {
     for group in groups(record) {
         let mut cases: Vec<&CaseRecord> = record.cases.iter().filter(|case| group_of(&case.id) == group).collect();
         cases.sort_by(|one, other| one.id.cmp(&other.id));
-        cases.into_iter().for_each(|case| case_details(&mut body, record, case));
+        for case in cases {
+            case_details(&mut body, record, case);
+        }
     }
     body.push_str("</section>\n");
     probes(&mut body, record);
