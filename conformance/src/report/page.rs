@@ -306,9 +306,13 @@ fn wire(out: &mut String, case: &CaseRecord) {
         if at == before && left_out > 0 {
             _ = writeln!(out, "<p class=\"note\">… {left_out} exchanges are left out here …</p>");
         }
-        let shown =
-            if case.steps.is_empty() { "The exchange".to_owned() } else { format!("Exchange {}", at + 1 + left_out) };
-        _ = write!(out, "<h4>{shown}</h4>\n<div class=\"wire\">");
+        let number = at + 1 + left_out;
+        let shown = if exchange.step > 0 {
+            format!("Exchange {number}, step {}", exchange.step)
+        } else {
+            format!("Exchange {number}")
+        };
+        _ = write!(out, "<h4>{shown} <small>{} ms</small></h4>\n<div class=\"wire\">", exchange.milliseconds);
         one_way(out, "Sent", &exchange.request);
         one_way(out, "Received", &exchange.answer);
         out.push_str("</div>\n");
@@ -318,7 +322,7 @@ fn wire(out: &mut String, case: &CaseRecord) {
 /// One direction of an exchange: laid out, and as it was.
 fn one_way(out: &mut String, title: &str, message: &str) {
     _ = write!(out, "<section><h5>{title}</h5>");
-    let (head, body) = message.split_once("\n\n").unwrap_or((message, ""));
+    let (head, body) = head_and_body(message);
     _ = write!(out, "<pre class=\"head\">{}</pre>", text(head));
     match pretty(body) {
         Some(lines) => {
@@ -332,6 +336,11 @@ fn one_way(out: &mut String, title: &str, message: &str) {
         None => {}
     }
     out.push_str("</section>");
+}
+
+/// The two parts of a message; exact octets have their own ends of lines.
+fn head_and_body(message: &str) -> (&str, &str) {
+    message.split_once("\n\n").or_else(|| message.split_once("\r\n\r\n")).unwrap_or((message, ""))
 }
 
 fn probes(out: &mut String, record: &Record) {
