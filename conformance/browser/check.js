@@ -132,24 +132,27 @@ async function headerSays(page, name, run) {
 const visible = (page, selector) =>
   page.evaluate((css) => [...document.querySelectorAll(css)].filter((e) => e.getClientRects().length > 0).length, selector);
 
+// A click in the page itself: the driver's own waits until everything has come to rest.
+const click = (page, selector) => page.evaluate((css) => document.querySelector(css).click(), selector);
+
 async function filtersWork(page, name, run) {
   const words = Object.keys(run.counts).filter((word) => run.counts[word] > 0);
   const cases = await visible(page, "details.case");
   check(cases === run.cases.length, `${name}: ${cases} cases are seen before any filter`);
   for (const word of words) {
-    await page.uncheck(`#f-${word}`);
+    await click(page, `#f-${word}`);
     check((await visible(page, `.item.v-${word}`)) === 0, `${name}: the filter does not hide ${word}`);
     check((await visible(page, "details.case")) === cases - run.counts[word], `${name}: the filter ${word} hides others`);
-    await page.check(`#f-${word}`);
+    await click(page, `#f-${word}`);
   }
-  for (const word of words) await page.uncheck(`#f-${word}`);
+  for (const word of words) await click(page, `#f-${word}`);
   check((await visible(page, "tr.row")) === (await visible(page, "tr.row td.v-no-case")), `${name}: empty rows stay`);
-  for (const word of words) await page.check(`#f-${word}`);
-  await page.uncheck("#f-l-must");
+  for (const word of words) await click(page, `#f-${word}`);
+  await click(page, "#f-l-must");
   check((await visible(page, ".item.l-must")) === 0, `${name}: the filter does not hide MUST`);
   const rest = run.cases.filter((entry) => entry.level !== "MUST").length;
   check((await visible(page, "details.case")) === rest, `${name}: without MUST, ${rest} cases should be seen`);
-  await page.check("#f-l-must");
+  await click(page, "#f-l-must");
   check((await visible(page, "details.case")) === cases, `${name}: the filters do not undo themselves`);
 }
 
@@ -162,11 +165,11 @@ async function keyboardWorks(page, name) {
   const chip = page.locator("#matrix .chip").first();
   await chip.focus();
   await page.keyboard.press("Enter");
-  const opened = page.locator("details.case[open]:has(:target)");
+  const opened = page.locator("details.case[open]:has(> .body:target)");
   check((await opened.count()) === 1, `${name}: Enter does not open a cell`);
   await opened.locator("summary").first().focus();
   await page.keyboard.press("Enter");
-  check((await page.locator("details.case[open]:has(:target)").count()) === 0, `${name}: Enter does not close a case`);
+  check((await page.locator("details.case[open]:has(> .body:target)").count()) === 0, `${name}: Enter does not close a case`);
 }
 
 // The colours of all small texts against what is behind them.
@@ -193,16 +196,22 @@ async function contrastIsEnough(page, name) {
       return [255, 255, 255, 255];
     };
     const found = new Set();
-    for (const element of document.querySelectorAll(".chip, .told, .level, .note, dt, thead th, .banner, .switch, .outcome, .word, pre, pre i, .why, td.v-no-case")) {
+    const seen = new Set();
+    for (const element of document.querySelectorAll(
+      ".chip, .told, .level, .note, dt, thead th, .banner, .switch, .outcome, .word, pre, pre b, .why, td.v-no-case",
+    )) {
+      const kind = `${element.tagName} ${element.className}`;
+      if (seen.has(kind) || element.getClientRects().length === 0) continue;
+      seen.add(kind);
       const pair = [light(rgb(getComputedStyle(element).color)), light(behind(element))].sort((a, b) => b - a);
-      if ((pair[0] + 0.05) / (pair[1] + 0.05) < least) found.add(element.className || element.tagName);
+      if ((pair[0] + 0.05) / (pair[1] + 0.05) < least) found.add(kind);
     }
     return [...found];
   }, CONTRAST_MIN);
   check(poor.length === 0, `${name}: hard to read: ${poor.join(", ")}`);
 }
 
-async function reportWorks(browser, run, runName, stride) {
+async function reportWorks(browser, run, runName, isThorough) {
   const file = join(folder, runName, "index.html");
   for (const [width, viewport] of Object.entries(WIDTHS)) {
     const name = `${runName}, ${width}`;
@@ -213,7 +222,7 @@ async function reportWorks(browser, run, runName, stride) {
     await picture(page, `${runName}-${width}`);
     await filtersWork(page, name, run);
     await keyboardWorks(page, name);
-    await everyCellOpensItsWireLog(page, name, run, stride);
+    await everyCellOpensItsWireLog(page, name, run, isThorough && width === "phone" ? 1 : 20);
     await picture(page, `${runName}-${width}-case`);
     // As wide as it can get: everything open.
     await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
@@ -241,7 +250,7 @@ async function worksWithoutScript(browser, run, runName) {
   const word = Object.keys(run.counts).find((key) => run.counts[key] > 0);
   const chip = page.locator(`#matrix .chip.v-${word}`).first();
   await chip.click();
-  check(await page.locator("details.case[open]:has(:target) .body").isVisible(), `${name}: a cell does not open`);
+  check(await page.locator("details.case[open]:has(> .body:target) .body").isVisible(), `${name}: a cell does not open`);
   await page.locator(`#f-${word}`).uncheck();
   check(!(await chip.isVisible()), `${name}: the filters do not work`);
   await page.context().close();
@@ -305,7 +314,7 @@ async function main() {
   try {
     for (const { name, run } of runs) {
       // One of the runs is clicked through from the first cell to the last.
-      await reportWorks(browser, run, name, name === names.at(-1) ? 1 : 8);
+      await reportWorks(browser, run, name, name === names.at(-1));
       await worksWithoutScript(browser, run, name);
     }
     await matrixWorks(browser, runs);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::html::{
-    DISCLAIMER, NO_CASE, bar, frame, group_place, group_title, level_class, level_label, row_class, sign, switches,
-    text,
+    DISCLAIMER, NO_CASE, bar, content, frame, group_place, group_title, level_class, level_label, row_class, sign,
+    switches, text,
 };
 use super::pretty::pretty;
 use crate::model::Level;
@@ -323,16 +323,16 @@ fn wire(out: &mut String, case: &CaseRecord) {
 fn one_way(out: &mut String, title: &str, message: &str) {
     _ = write!(out, "<section><h5>{title}</h5>");
     let (head, body) = head_and_body(message);
-    _ = write!(out, "<pre class=\"head\">{}</pre>", text(head));
+    _ = write!(out, "<pre class=\"head\">{}</pre>", content(head));
     match pretty(body) {
         Some(lines) => {
             _ = write!(
                 out,
                 "<pre>{lines}</pre><details class=\"raw\"><summary>Raw</summary><pre>{}</pre></details>",
-                text(message)
+                content(body)
             );
         }
-        None if !body.is_empty() => _ = write!(out, "<pre>{}</pre>", text(body)),
+        None if !body.is_empty() => _ = write!(out, "<pre>{}</pre>", content(body)),
         None => {}
     }
     out.push_str("</section>");
