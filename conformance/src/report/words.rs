@@ -106,6 +106,7 @@ fn describe(outcome: &Outcome) -> String {
         (outcome.silent, "nothing comes"),
     ];
     parts.extend(switches.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).to_owned()));
+    parts.extend(outcome.foreign.iter().map(|pattern| format!("what comes is no HTTP and matches {pattern}")));
     if let Some(fault) = &outcome.fault {
         let numbers: Vec<String> = fault.number.iter().map(u32::to_string).collect();
         let lists = [fault.subcode.join(" or "), fault.detail.join(" or "), numbers.join(" or ")];
