@@ -8,20 +8,25 @@ pub mod msvm;
 mod permissions;
 mod scoped;
 mod slots;
+mod write;
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::cim::{
-    CimError, CimInstance, CimStatus, ClassId, Method, MethodInput, MethodResult, ObjectPath, Query, Resolved, Schema,
+    AssociationQuery, CimError, CimInstance, CimStatus, ClassId, Method, MethodInput, MethodResult, ObjectPath, Query,
+    Resolved, Schema,
 };
 use crate::job::{JobId, Timestamp};
-use crate::replication::{Command, Denied, View};
+use crate::replication::{Amendment, Command, Denied, View};
 
 pub use lookup::{keys_match, text_of};
 pub use methods::{Access, Row};
+pub use msvm::Walk;
 pub use permissions::{Dimension, Missing, Patterns, Permissions, Rule, Rules};
 pub use scoped::Scoped;
+pub use write::{Created, Takes, Unwritten, Values, with_values};
 
 /// The place of an instance in its class's order of enumeration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +110,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Whether each instance belongs to a virtual machine, and is kept from a caller together with it.
     fn is_about_vms(&self) -> bool;
 
+    /// How many instances the caller can see, where that is known without looking at them.
+    fn count(&self, _: &ReadContext<'_>) -> Option<u64> {
+        None
+    }
+
     /// The instance that a path's principal key names. Its other keys are compared by the caller.
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found;
 
@@ -117,7 +127,45 @@ pub trait Provider: Send + Sync + fmt::Debug {
         after: Option<Key>,
         sink: &mut dyn Sink,
     ) -> Flow;
+
+    /// What the class takes besides reads and methods.
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    /// What a client does instead of a Put, a Create or a Delete that the class does not take.
+    fn instead(&self) -> &'static str {
+        INSTEAD
+    }
+
+    /// The slots of the properties that a client may set.
+    fn writable(&self) -> &[u16] {
+        &[]
+    }
+
+    /// The change that a Put asks for: `values` of properties that may be set, over those of the present instance.
+    fn modify(&self, cx: &ReadContext<'_>, present: &CimInstance, values: &Values) -> Result<Amendment, Unwritten> {
+        let _ = (cx, present, values);
+        Err(Unwritten::NotTaken)
+    }
+
+    /// The instance that a Create asks for: `values` of keys and of properties that may be set.
+    fn create(&self, cx: &ReadContext<'_>, values: &Values) -> Result<Created, Unwritten> {
+        let _ = (cx, values);
+        Err(Unwritten::NotTaken)
+    }
+
+    /// The change that a Delete asks for.
+    fn delete(&self, cx: &ReadContext<'_>, present: &CimInstance) -> Result<Amendment, Unwritten> {
+        let _ = (cx, present);
+        Err(Unwritten::NotTaken)
+    }
 }
+
+/// What is told of classes that have nothing better to say in [`Provider::instead`].
+pub const INSTEAD: &str = "settings change by a Put of Msvm_ReplicationSettingData, \
+     Msvm_ReplicationServiceSettingData or Msvm_ReplicationAuthorizationSettingData, and all else by methods of \
+     Msvm_ReplicationService and Msvm_ComputerSystem";
 
 /// What a method handler decided.
 #[derive(Debug)]
@@ -128,6 +176,8 @@ pub enum Outcome {
     Denied(Denied),
     /// Make this command durable, then answer with its job.
     Submit(Box<Command>),
+    /// Make this change durable, then answer 0.
+    Amend(Box<Amendment>),
     /// Ask for the end of a job.
     Cancel(JobId),
 }
@@ -138,6 +188,7 @@ pub struct Registry {
     providers: Vec<Option<Box<dyn Provider>>>,
     rows: Vec<Row>,
     job: msvm::JobPaths,
+    links: Arc<msvm::Links>,
 }
 
 /// The MOF and the code disagree: a name that one has and the other lacks.
@@ -149,12 +200,14 @@ impl Registry {
     /// The providers of all namespaces. Fails when the MOF lacks a class, property or method they name.
     pub fn new(schema: &Schema) -> Result<Self, SchemaMismatch> {
         let mut providers: Vec<Option<Box<dyn Provider>>> = schema.classes().iter().map(|_| None).collect();
-        for provider in msvm::providers(schema)?.into_iter().chain(interop::providers(schema)?) {
+        let links = Arc::new(msvm::Links::resolve(schema)?);
+        let virtualization = msvm::providers(schema)?.into_iter().chain(links.providers());
+        for provider in virtualization.chain(interop::providers(schema)?) {
             if let Some(slot) = providers.get_mut(provider.class().index()) {
                 *slot = Some(provider);
             }
         }
-        Ok(Self { providers, rows: methods::rows(schema)?, job: msvm::JobPaths::resolve(schema)? })
+        Ok(Self { providers, rows: methods::rows(schema)?, job: msvm::JobPaths::resolve(schema)?, links })
     }
 
     /// The provider of exactly this class.
@@ -175,11 +228,38 @@ impl Registry {
         lookup::get(self, cx, path)
     }
 
+    /// The walk that a question about associations asks for. Fails when its path does not name one instance.
+    //= CIM-09, CIM-10
+    pub fn walk(&self, cx: &ReadContext<'_>, query: &AssociationQuery) -> Result<Walk, CimError> {
+        let source = self.get(cx, &query.object)?;
+        Ok(self.links.walk(cx, query, &source))
+    }
+
+    /// What one leg of a walk finds behind `after`, in key order and by index, into the sink.
+    pub fn follow(
+        &self,
+        cx: &ReadContext<'_>,
+        walk: &Walk,
+        leg: usize,
+        after: Option<Key>,
+        sink: &mut dyn Sink,
+    ) -> Flow {
+        self.links.follow(cx, walk, leg, after, sink, |path| match self.provider(path.class)?.find(cx, path) {
+            Found::Instance(instance) => Some(instance),
+            Found::Nothing | Found::Unnamed => None,
+        })
+    }
+
     /// The row of a method of `class`: carried out here for it, or for a subclass whose instance the path may name.
     pub fn method(&self, class: ClassId, method: &str, schema: &Schema) -> Result<&Row, CimError> {
         let related = |row: &Row| schema.is_a(class, row.class) || schema.is_a(row.class, class);
         let row = self.rows.iter().find(|row| row.name == method && related(row));
         row.ok_or_else(|| not_offered(&schema.class(class).name, method))
+    }
+
+    /// The row of the method that does the same as a Put, a Create or a Delete.
+    pub fn counterpart(&self, method: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == method)
     }
 
     /// The classes that have instances.

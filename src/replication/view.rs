@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::{HashMap, OrdMap};
+use imbl::{HashMap, OrdMap, OrdSet};
 
 use super::operation::{Operation, Submitted};
+use super::service::{Authorization, AuthorizationId, ServiceSettings};
 use super::vm::{PointId, RecoveryPoint, Vm, VmId};
 use crate::job::{Job, JobId, Progress};
 
@@ -74,6 +75,12 @@ pub enum Change {
     Answer([u8; 32], Submitted),
     /// The answer is forgotten.
     AnswerRemoved([u8; 32]),
+    /// The service has new settings; older revisions than the present one are ignored.
+    Service(Arc<ServiceSettings>),
+    /// An authorization entry is new or changed; likewise.
+    Authorization(Arc<Authorization>),
+    /// An authorization entry is gone, by the transaction of this revision.
+    AuthorizationRemoved(AuthorizationId, u64),
 }
 
 /// Everything that can be read, at one moment.
@@ -87,8 +94,12 @@ pub struct View {
     points: OrdMap<(VmId, PointId), Arc<RecoveryPoint>>,
     point_owners: HashMap<PointId, VmId>,
     jobs: OrdMap<JobId, Arc<JobEntry>>,
+    /// Jobs by the virtual machine that they work on.
+    vm_jobs: OrdSet<(VmId, JobId)>,
     jobs_live: usize,
     answers: HashMap<[u8; 32], Submitted>,
+    service: Arc<ServiceSettings>,
+    authorizations: OrdMap<AuthorizationId, Arc<Authorization>>,
 }
 
 impl View {
@@ -181,6 +192,12 @@ impl View {
         self.jobs.range((start, Bound::Unbounded)).map(|(_, job)| job)
     }
 
+    /// Jobs that work on a virtual machine, in the order of their ids, from behind `after`.
+    pub fn jobs_of(&self, vm: VmId, after: Option<JobId>) -> impl Iterator<Item = &Arc<JobEntry>> {
+        let start = after.map_or(Bound::Included((vm, JobId::MIN)), |after| Bound::Excluded((vm, after)));
+        self.vm_jobs.range((start, Bound::Included((vm, JobId::MAX)))).filter_map(|(_, id)| self.jobs.get(id))
+    }
+
     /// Number of jobs, finished ones included.
     #[must_use]
     pub fn jobs_len(&self) -> usize {
@@ -205,6 +222,30 @@ impl View {
         self.answers.get(key).copied()
     }
 
+    /// Settings of the replication service.
+    #[must_use]
+    pub fn service_settings(&self) -> &Arc<ServiceSettings> {
+        &self.service
+    }
+
+    /// The authorization entry with this id.
+    #[must_use]
+    pub fn authorization(&self, id: AuthorizationId) -> Option<&Arc<Authorization>> {
+        self.authorizations.get(&id)
+    }
+
+    /// Authorization entries in the order of their ids, from behind `after`.
+    pub fn authorizations_after(&self, after: Option<AuthorizationId>) -> impl Iterator<Item = &Arc<Authorization>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.authorizations.range((start, Bound::Unbounded)).map(|(_, entry)| entry)
+    }
+
+    /// Number of authorization entries.
+    #[must_use]
+    pub fn authorizations_len(&self) -> usize {
+        self.authorizations.len()
+    }
+
     /// Applies one change. For the engine's publisher; every other holder has an immutable view.
     pub fn apply(&mut self, change: Change) {
         match change {
@@ -219,6 +260,7 @@ impl View {
             Change::JobRemoved(id) => {
                 if let Some(entry) = self.jobs.remove(&id) {
                     self.jobs_live -= usize::from(is_live(&entry));
+                    self.vm_jobs.remove(&(entry.vm, id));
                 }
             }
             Change::Points(vm, points) => self.replace_points(vm, points),
@@ -227,6 +269,22 @@ impl View {
             }
             Change::AnswerRemoved(key) => {
                 self.answers.remove(&key);
+            }
+            Change::Service(settings) => {
+                if self.service.revision <= settings.revision {
+                    self.service = settings;
+                }
+            }
+            Change::Authorization(entry) => {
+                let id = entry.id();
+                if self.authorizations.get(&id).is_none_or(|present| present.revision <= entry.revision) {
+                    self.authorizations.insert(id, entry);
+                }
+            }
+            Change::AuthorizationRemoved(id, revision) => {
+                if self.authorizations.get(&id).is_some_and(|present| present.revision <= revision) {
+                    self.authorizations.remove(&id);
+                }
             }
         }
     }
@@ -254,6 +312,7 @@ impl View {
         }
         let was_live = present.is_some_and(|present| is_live(present));
         self.jobs_live = self.jobs_live + usize::from(is_live(&entry)) - usize::from(was_live);
+        self.vm_jobs.insert((entry.vm, entry.job.id));
         self.jobs.insert(entry.job.id, entry);
     }
 
@@ -394,7 +453,14 @@ mod tests {
         view.apply(Change::Job(Arc::new(entry(1, 1))));
         assert_eq!((view.jobs_len(), view.jobs_live()), (2, 1));
         assert_eq!(view.job(first.job.id).map(|entry| entry.job.state), Some(JobState::TERMINATED));
+        let nobody = VmId(Uuid::nil());
+        let of = |view: &View, after| view.jobs_of(nobody, after).map(|entry| entry.job.id).collect::<Vec<_>>();
+        let second = JobId(Uuid::from_u128(2));
+        assert_eq!(of(&view, None), [first.job.id, second]);
+        assert_eq!(of(&view, Some(first.job.id)), [second]);
+        assert_eq!(view.jobs_of(VmId(Uuid::from_u128(1)), None).count(), 0);
         view.apply(Change::JobRemoved(first.job.id));
+        assert_eq!(of(&view, None), [second]);
         assert_eq!((view.jobs_len(), view.jobs_live()), (1, 1));
     }
 }

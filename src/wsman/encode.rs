@@ -59,6 +59,7 @@ fn write_header(
     for parameter in parameters {
         parameter.write_self_contained(w);
     }
+    w.raw(&correlation.kept_parameters);
 }
 
 /// Append a whole answer; `body` writes what stands in `s:Body`.
@@ -69,10 +70,23 @@ pub fn encode_response(
     message_id: Uuid,
     body: impl FnOnce(&mut Writer<'_>),
 ) {
+    encode_response_with(out, action, correlation, message_id, |_| {}, body);
+}
+
+/// As [`encode_response`]; `more` writes header blocks that only some answers have.
+pub fn encode_response_with(
+    out: &mut Vec<u8>,
+    action: &str,
+    correlation: &Correlation<'_>,
+    message_id: Uuid,
+    more: impl FnOnce(&mut Writer<'_>),
+    body: impl FnOnce(&mut Writer<'_>),
+) {
     let mut w = Writer::new(out);
     open_envelope(&mut w);
     w.raw("<s:Header>");
     write_header(&mut w, action, correlation, message_id, &correlation.reply_parameters);
+    more(&mut w);
     w.raw("</s:Header><s:Body>");
     body(&mut w);
     w.raw("</s:Body></s:Envelope>");
@@ -111,7 +125,10 @@ pub fn encode_fault_within(
     let mut left = correlation.clone();
     let less: [fn(&mut Correlation<'_>); 4] = [
         |_| {},
-        |left| (left.reply_parameters, left.fault_parameters) = (Vec::new(), None),
+        |left| {
+            (left.reply_parameters, left.fault_parameters) = (Vec::new(), None);
+            left.kept_parameters.clear();
+        },
         |left| (left.operation_id, left.sequence_id, left.activity_id) = (None, None, None),
         |left| left.relates_to = None,
     ];
