@@ -12,6 +12,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("cim/qualifiers.mof", include_str!("../../schemas/cim/qualifiers.mof")),
     ("cim/core.mof", include_str!("../../schemas/cim/core.mof")),
     ("cim/associations.mof", include_str!("../../schemas/cim/associations.mof")),
+    ("cim/events.mof", include_str!("../../schemas/cim/events.mof")),
     ("root_virtualization_v2.mof", include_str!("../../schemas/root_virtualization_v2.mof")),
 ];
 

@@ -19,6 +19,10 @@ pub(crate) fn operation_role(operation: &Operation<'_>) -> Role {
         | Operation::Enumerate(_)
         | Operation::Pull(_)
         | Operation::Release(_)
+        | Operation::Subscribe(_)
+        | Operation::RenewSubscription(_)
+        | Operation::SubscriptionStatus(_)
+        | Operation::Unsubscribe(_)
         | Operation::Invoke(_) => Role::Viewer,
         Operation::Put(_) | Operation::Create(_) | Operation::Delete => Role::Administrator,
     }

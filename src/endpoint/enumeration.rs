@@ -67,7 +67,7 @@ impl Exchange<'_> {
         let timeout = self.request.operation_timeout.unwrap_or(OPERATION_TIMEOUT);
         let timeout = patience.map_or(timeout, |patience| patience.min(timeout));
         let cx = endpoint.read_context(self.call);
-        let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + echoed_octets_max(self.correlation));
+        let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + self.echoed_octets_max());
         let bounds = Bounds {
             elements_max: max_elements.clamp(1, endpoint.settings.items_max),
             octets_max: room,
@@ -141,6 +141,13 @@ impl Exchange<'_> {
         let (id, _) = cursors.scan(&release.context, self.call.principal.name(), self.call.now)?;
         cursors.close(id);
         self.bounded(self.encode(wsman::write_release_response))
+    }
+}
+
+impl Exchange<'_> {
+    /// The most octets that the header of the answer echoes of the request.
+    pub(super) fn echoed_octets_max(&self) -> usize {
+        echoed_octets_max(self.correlation)
     }
 }
 

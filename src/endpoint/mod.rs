@@ -10,6 +10,7 @@
 mod access;
 mod cursor;
 mod enumeration;
+mod eventing;
 mod exchange;
 mod invoke;
 mod journal;
@@ -37,6 +38,10 @@ use crate::xml::{Document, Limits};
 mod tests;
 
 pub use cursor::CursorLimits;
+pub use eventing::{
+    Durable, Ended, EventLimits, Finished, Next, NoPosition, Outgoing, Owner, Position, Progress, Record, Standing,
+    SubscriptionChange, Wakes,
+};
 pub use invoke::Continuation;
 pub use journal::{Journal, Outcome};
 
@@ -51,6 +56,8 @@ pub struct EndpointSettings {
     pub items_max: u32,
     /// Limits of enumeration contexts.
     pub cursors: CursorLimits,
+    /// Limits of subscriptions.
+    pub events: EventLimits,
     /// The product's version, told to authenticated clients.
     pub version: String,
     /// The security profiles that are offered, told to authenticated clients.
@@ -66,6 +73,7 @@ pub struct Endpoint {
     codec: Codec,
     registry: Registry,
     cursors: cursor::Cursors,
+    events: eventing::Events,
     settings: EndpointSettings,
 }
 
@@ -109,6 +117,16 @@ pub enum Step {
     Submit(Box<Command>, Continuation),
     /// Ask for the end of this job, then let the continuation answer.
     Cancel(JobId, Continuation),
+    /// Make this change of a subscription durable, then send the answer that comes with it.
+    Durable(Box<Durable>),
+    /// Nothing has happened yet that a Pull could tell: make the same call again when there is news for the
+    /// subscription or when so much time has passed since the request came.
+    Wait {
+        /// The subscription.
+        subscription: Uuid,
+        /// How long the client is willing to wait.
+        timeout: Duration,
+    },
     /// It takes longer than a moment: nothing was done yet; make the same call on a thread that may take its time.
     Elsewhere,
 }
@@ -137,7 +155,8 @@ impl Endpoint {
     pub fn new(schema: &'static Schema, registry: Registry, settings: EndpointSettings) -> Self {
         let codec = Codec::new(schema);
         let cursors = cursor::Cursors::new(settings.cursors.clone());
-        Self { schema, codec, registry, cursors, settings }
+        let events = eventing::Events::new(settings.events.clone());
+        Self { schema, codec, registry, cursors, events, settings }
     }
 
     /// Handles one request of an authenticated principal.

@@ -31,8 +31,15 @@ impl Endpoint {
             }
             Operation::Get => exchange.get(journal),
             Operation::Enumerate(enumerate) => exchange.enumerate(enumerate, journal),
-            Operation::Pull(pull) => exchange.pull(pull),
+            Operation::Pull(pull) => match exchange.pulled(&pull.context) {
+                Some(subscription) => exchange.pull_events(subscription, pull),
+                None => exchange.pull(pull),
+            },
             Operation::Release(release) => exchange.release(release),
+            Operation::Subscribe(subscribe) => exchange.subscribe(subscribe, encoding, journal),
+            Operation::RenewSubscription(renew) => exchange.renew_subscription(renew, encoding, journal),
+            Operation::SubscriptionStatus(manage) => exchange.subscription_status(manage),
+            Operation::Unsubscribe(manage) => exchange.unsubscribe(manage, encoding, journal),
             Operation::Invoke(invoke) => self.invoke(call, request, invoke, correlation, encoding, journal),
             Operation::Put(_) | Operation::Create(_) | Operation::Delete => Err(fault::action_mismatch(format!(
                 "{} is not offered for this resource; settings change through the methods of Msvm_ReplicationService",

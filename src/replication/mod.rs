@@ -5,6 +5,7 @@ mod admit;
 mod operation;
 mod settings;
 mod state;
+mod transition;
 mod view;
 mod vm;
 
@@ -12,6 +13,7 @@ pub use admit::{Admission, Denied, admit};
 pub use operation::{Command, Operation, Submitted};
 pub use settings::{ReplicationSettings, SettingError};
 pub use state::{InvalidState, Prior, Site, Standing, VmEvent, apply};
+pub use transition::Transition;
 pub use view::{BackendInfo, Change, JobEntry, View};
 pub use vm::{
     EnabledState, PointId, PointKind, RecoveryPoint, ReplicationHealth, ReplicationMode, ReplicationState,

@@ -2,12 +2,14 @@
 
 mod epr;
 mod error;
+mod event;
 mod instance;
 mod parameters;
 mod resource;
 
 pub use epr::{object_path, path_from_epr, path_of, path_to_epr};
 pub use error::fault_of;
+pub use event::write_event;
 pub use instance::{Codec, write_instance, write_projection, write_value};
 pub use parameters::{decode_input, write_output};
 pub use resource::{CLASS_SELECTOR, Family, NAMESPACE, Resource, Target};

@@ -1,6 +1,7 @@
 //! From a document to a typed request, or to the fault that answers it.
 
 use super::enumeration::{Enumerate, Pull, Release};
+use super::eventing::{Manage, Renew, Subscribe};
 use super::header::{Correlation, Headers, is_known};
 use super::identify::IdentityNamespace;
 use super::operation::{Operation, Request};
@@ -73,6 +74,10 @@ enum Named<'d> {
     Enumerate,
     Pull,
     Release,
+    Subscribe,
+    RenewSubscription,
+    SubscriptionStatus,
+    Unsubscribe,
     Invoke(invoke::Invoke<'d>),
 }
 
@@ -85,6 +90,10 @@ fn operation<'d>(action: &Cow<'d, str>, envelope: &Envelope<'d>) -> Result<Named
         uri::ENUMERATE => Named::Enumerate,
         uri::PULL => Named::Pull,
         uri::RELEASE => Named::Release,
+        uri::SUBSCRIBE => Named::Subscribe,
+        uri::SUBSCRIPTION_RENEW => Named::RenewSubscription,
+        uri::SUBSCRIPTION_STATUS => Named::SubscriptionStatus,
+        uri::UNSUBSCRIBE => Named::Unsubscribe,
         "" => return Err(Box::new(fault::invalid_action("wsa:Action is empty"))),
         other => match invoke::parse(action, envelope) {
             Some(invoke) => Named::Invoke(invoke),
@@ -103,6 +112,10 @@ impl<'d> Named<'d> {
             Self::Enumerate => Operation::Enumerate(Enumerate::parse(envelope)?),
             Self::Pull => Operation::Pull(Pull::parse(envelope)?),
             Self::Release => Operation::Release(Release::parse(envelope)?),
+            Self::Subscribe => Operation::Subscribe(Box::new(Subscribe::parse(envelope)?)),
+            Self::RenewSubscription => Operation::RenewSubscription(Renew::parse(envelope)?),
+            Self::SubscriptionStatus => Operation::SubscriptionStatus(Manage::parse(envelope, "GetStatus")?),
+            Self::Unsubscribe => Operation::Unsubscribe(Manage::parse(envelope, "Unsubscribe")?),
             Self::Invoke(invoke) => Operation::Invoke(invoke),
         })
     }

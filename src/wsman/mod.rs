@@ -9,6 +9,7 @@ mod decode;
 mod duration;
 mod encode;
 mod enumeration;
+pub mod eventing;
 pub mod fault;
 mod header;
 mod identify;
@@ -21,7 +22,7 @@ pub mod uri;
 
 pub use decode::decode;
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use encode::{encode_fault, encode_response};
+pub use encode::{encode_fault, encode_response, encode_response_with};
 pub use enumeration::{
     Enumerate, EnumerationMode, Filter, PolymorphismMode, Pull, Release, write_enumerate_response, write_pull_response,
     write_release_response,

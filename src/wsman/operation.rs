@@ -1,6 +1,7 @@
 //! A decoded request: what is asked, of which resource, under which conditions.
 
 use super::enumeration::{Enumerate, Pull, Release};
+use super::eventing::{Manage, Renew, Subscribe};
 use super::identify::IdentityNamespace;
 use super::invoke::Invoke;
 use crate::soap::{OptionSet, SelectorSet};
@@ -55,6 +56,14 @@ pub enum Operation<'d> {
     Pull(Pull<'d>),
     /// Give up an enumeration.
     Release(Release<'d>),
+    /// Ask to be told of events.
+    Subscribe(Box<Subscribe<'d>>),
+    /// Prolong a subscription.
+    RenewSubscription(Renew<'d>),
+    /// Ask how long a subscription lives.
+    SubscriptionStatus(Manage<'d>),
+    /// End a subscription.
+    Unsubscribe(Manage<'d>),
     /// Call a method of a class.
     Invoke(Invoke<'d>),
 }
@@ -71,6 +80,10 @@ impl Operation<'_> {
             Self::Enumerate(_) => "Enumerate",
             Self::Pull(_) => "Pull",
             Self::Release(_) => "Release",
+            Self::Subscribe(_) => "Subscribe",
+            Self::RenewSubscription(_) => "Renew",
+            Self::SubscriptionStatus(_) => "GetStatus",
+            Self::Unsubscribe(_) => "Unsubscribe",
             Self::Invoke(_) => "Invoke",
         }
     }
