@@ -3,12 +3,13 @@
 use regex::Regex;
 
 use crate::http::{Answer, Failure};
-use crate::model::{FaultTest, Outcome, Step};
+use crate::model::{FaultTest, Outcome, Profile, Step};
 use crate::path::{Variables, display, holds};
 use crate::verdict::Verdict;
 use crate::xml::Document;
 
-const SOAP: &str = "http://www.w3.org/2003/05/soap-envelope";
+/// The envelope's namespace.
+pub(crate) const SOAP: &str = "http://www.w3.org/2003/05/soap-envelope";
 const WSMAN: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd";
 const WINDOWS_FAULT: &str = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault";
 /// Where the detail URIs begin.
@@ -76,6 +77,11 @@ impl Received {
         Self { answer, encoding, document, fault, milliseconds }
     }
 
+    /// Whether it is a success without a fault.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.answer.status == 200 && self.fault.is_none() && self.document.is_ok()
+    }
+
     /// A line that says what came.
     pub(crate) fn summary(&self) -> String {
         match (&self.fault, &self.document) {
@@ -87,6 +93,62 @@ impl Received {
             }
             (None, Err(error)) => format!("HTTP {}: {error}", self.answer.status),
         }
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With the last answer; the connection was left open, or nobody looked.
+    Open,
+    /// The server closed the connection.
+    Closed,
+    /// Nothing more came in time.
+    Silent(String),
+    /// The exchange did not work.
+    Broken(String),
+}
+
+/// What came back in a step: one answer as a rule, several or none in a raw exchange.
+#[derive(Debug)]
+pub(crate) struct Came {
+    /// The answers in order.
+    pub answers: Vec<Received>,
+    /// What came after them.
+    pub end: End,
+}
+
+impl From<Result<Received, Failure>> for Came {
+    fn from(result: Result<Received, Failure>) -> Self {
+        match result {
+            Ok(received) => Self { answers: vec![received], end: End::Open },
+            Err(failure) => Self { answers: Vec::new(), end: failure.into() },
+        }
+    }
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Closed => Self::Closed,
+            Failure::Silent => Self::Silent("no answer in time".to_owned()),
+            Failure::Other(error) => Self::Broken(error),
+        }
+    }
+}
+
+impl Came {
+    /// A line that says what came.
+    pub(crate) fn summary(&self) -> String {
+        let answers: Vec<String> = self.answers.iter().map(Received::summary).collect();
+        let end = match &self.end {
+            End::Open => String::new(),
+            End::Closed if answers.is_empty() => return "the connection was closed without an answer".to_owned(),
+            End::Closed => "; then the connection was closed".to_owned(),
+            End::Silent(told) | End::Broken(told) if answers.is_empty() => return told.clone(),
+            End::Silent(told) | End::Broken(told) => format!("; then {told}"),
+        };
+        answers.join("; ") + &end
     }
 }
 
@@ -121,42 +183,73 @@ fn read_fault(document: &Document) -> Option<Fault> {
 /// The verdict of a step on what came, with the reason in words.
 pub(crate) fn judge(
     step: &Step,
-    received: &Result<Received, Failure>,
+    profile: Profile,
+    came: &Came,
     variables: &Variables,
 ) -> Result<(Verdict, String), String> {
-    let default = [Outcome { status: vec![200], no_fault: true, ..Outcome::default() }];
-    let outcomes = if step.outcome.is_empty() { &default[..] } else { &step.outcome };
+    let default = Outcome { status: vec![200], no_fault: true, ..Outcome::default() };
+    let mut outcomes: Vec<&Outcome> = step.outcomes(profile).collect();
+    if outcomes.is_empty() {
+        outcomes.push(&default);
+    }
     let mut nearest = String::new();
     for outcome in outcomes {
-        match mismatch(outcome, received, variables)? {
+        match mismatch(outcome, came, variables)? {
             None => {
                 let verdict = Verdict::of_outcome(&outcome.verdict)
                     .ok_or_else(|| format!("unknown verdict {:?}", outcome.verdict))?;
-                return Ok((verdict, outcome.note.clone()));
+                let told = if verdict == Verdict::Pass || !outcome.note.is_empty() {
+                    outcome.note.clone()
+                } else {
+                    came.summary()
+                };
+                return Ok((verdict, told));
             }
             Some(why) if nearest.is_empty() => nearest = why,
             Some(_) => {}
         }
     }
-    match received {
-        Err(Failure::Other(error)) => Ok((Verdict::Error, error.clone())),
-        Err(Failure::Closed) => Ok((Verdict::Fail, "the connection was closed without an answer".to_owned())),
-        Ok(received) => Ok((Verdict::Fail, format!("{nearest}; came {}", received.summary()))),
-    }
+    Ok(match &came.end {
+        End::Broken(error) if came.answers.is_empty() => (Verdict::Error, error.clone()),
+        _ if came.answers.is_empty() => (Verdict::Fail, came.summary()),
+        _ => (Verdict::Fail, format!("{nearest}; came {}", came.summary())),
+    })
 }
 
-/// Why an answer is not this outcome; none when it is.
-fn mismatch(
-    outcome: &Outcome,
-    received: &Result<Received, Failure>,
-    variables: &Variables,
-) -> Result<Option<String>, String> {
-    let received = match received {
-        Ok(received) if outcome.closed => return Ok(Some(format!("not closed: {}", received.summary()))),
-        Err(Failure::Closed) if outcome.closed => return Ok(None),
-        Err(_) => return Ok(Some("there is no answer".to_owned())),
-        Ok(received) => received,
-    };
+/// Why what came is not this outcome; none when it is.
+fn mismatch(outcome: &Outcome, came: &Came, variables: &Variables) -> Result<Option<String>, String> {
+    let is_closed = came.end == End::Closed;
+    if outcome.closed || outcome.silent {
+        let good = came.answers.is_empty() && if outcome.closed { is_closed } else { is_silent(&came.end) };
+        let wanted = if outcome.closed { "not closed" } else { "not silent" };
+        return Ok((!good).then(|| format!("{wanted}: {}", came.summary())));
+    }
+    if outcome.then_closed && !is_closed {
+        return Ok(Some("the connection is not closed".to_owned()));
+    }
+    if outcome.answers.is_empty() {
+        return match came.answers.first() {
+            Some(received) => answer_mismatch(outcome, received, variables),
+            None => Ok(Some("there is no answer".to_owned())),
+        };
+    }
+    if came.answers.len() != outcome.answers.len() {
+        return Ok(Some(format!("expected {} answers, there are {}", outcome.answers.len(), came.answers.len())));
+    }
+    for (at, (wanted, received)) in outcome.answers.iter().zip(&came.answers).enumerate() {
+        if let Some(why) = answer_mismatch(wanted, received, variables)? {
+            return Ok(Some(format!("answer {}: {why}", at + 1)));
+        }
+    }
+    Ok(None)
+}
+
+fn is_silent(end: &End) -> bool {
+    matches!(end, End::Silent(_))
+}
+
+/// Why an answer is not what an outcome wants; none when it is.
+fn answer_mismatch(outcome: &Outcome, received: &Received, variables: &Variables) -> Result<Option<String>, String> {
     if !outcome.status.is_empty() && !outcome.status.contains(&received.answer.status) {
         return Ok(Some(format!("expected HTTP {:?}", outcome.status)));
     }
@@ -174,6 +267,9 @@ fn mismatch(
         if !pattern.is_match(&value) {
             return Ok(Some(format!("the HTTP header {name} is {value:?}, expected {pattern}")));
         }
+    }
+    if let Some(name) = outcome.http_absent.iter().find(|name| received.answer.header(name).is_some()) {
+        return Ok(Some(format!("there is a HTTP header {name}")));
     }
     for assertion in &outcome.assert {
         if let Some(wanted) = assertion.strip_prefix("encoding ") {
@@ -237,8 +333,12 @@ mod tests {
         Received::new(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }, 1)
     }
 
-    fn verdict(step: &str, received: &Result<Received, Failure>) -> Verdict {
-        judge(&toml::from_str(step).unwrap(), received, &Variables::new()).unwrap().0
+    fn judged(step: &str, profile: Profile, came: &Came) -> Verdict {
+        judge(&toml::from_str(step).unwrap(), profile, came, &Variables::new()).unwrap().0
+    }
+
+    fn verdict(step: &str, result: Result<Received, Failure>) -> Verdict {
+        judged(step, Profile::Ms, &result.into())
     }
 
     #[test]
@@ -246,19 +346,47 @@ mod tests {
         let step = "[[outcome]]\nfault={code='s:Sender', subcode=['w:InvalidSelectors'], \
             detail=['UnexpectedSelectors'], number=[2150858843]}\n\
             [[outcome]]\nverdict='non-strict'\nfault={code='s:Sender'}";
-        assert_eq!(verdict(step, &Ok(received(500, FAULT))), Verdict::Pass);
+        assert_eq!(verdict(step, Ok(received(500, FAULT))), Verdict::Pass);
         let other = FAULT.replace("UnexpectedSelectors", "InvalidValue");
-        assert_eq!(verdict(step, &Ok(received(500, &other))), Verdict::NonStrict);
-        assert_eq!(verdict(step, &Ok(received(200, "<a/>"))), Verdict::Fail);
-        assert_eq!(verdict(step, &Err(Failure::Closed)), Verdict::Fail);
-        assert_eq!(verdict(step, &Err(Failure::Other(String::new()))), Verdict::Error);
-        assert_eq!(verdict("[[outcome]]\nclosed=true", &Err(Failure::Closed)), Verdict::Pass);
+        assert_eq!(verdict(step, Ok(received(500, &other))), Verdict::NonStrict);
+        assert_eq!(verdict(step, Ok(received(200, "<a/>"))), Verdict::Fail);
+        assert_eq!(verdict(step, Err(Failure::Closed)), Verdict::Fail);
+        assert_eq!(verdict(step, Err(Failure::Other(String::new()))), Verdict::Error);
+        assert_eq!(verdict("[[outcome]]\nclosed=true", Err(Failure::Closed)), Verdict::Pass);
     }
 
     #[test]
     fn without_outcomes_a_plain_success_is_expected() {
-        assert_eq!(verdict("", &Ok(received(200, "<a/>"))), Verdict::Pass);
-        assert_eq!(verdict("", &Ok(received(500, FAULT))), Verdict::Fail);
+        assert_eq!(verdict("", Ok(received(200, "<a/>"))), Verdict::Pass);
+        assert_eq!(verdict("", Ok(received(500, FAULT))), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_profile_has_expectations_of_its_own() {
+        let step = "[by_profile]\nms=[{status=[500]}]\ndmtf=[{status=[400]}, {verdict='non-strict', status=[500]}]";
+        let came: Came = Ok(received(500, FAULT)).into();
+        assert_eq!(judged(step, Profile::Ms, &came), Verdict::Pass);
+        assert_eq!(judged(step, Profile::Dmtf, &came), Verdict::NonStrict);
+        let step = "[[outcome]]\nprofile='dmtf'\nstatus=[400]\n[[outcome]]\nprofile='ms'\nfault={}";
+        assert_eq!(judged(step, Profile::Ms, &came), Verdict::Pass);
+        assert_eq!(judged(step, Profile::Dmtf, &came), Verdict::Fail);
+    }
+
+    #[test]
+    fn several_answers_and_the_end_are_looked_at() {
+        let came = |answers: &[u16], end: End| Came {
+            answers: answers.iter().map(|status| received(*status, "<a/>")).collect(),
+            end,
+        };
+        let step = "[[outcome]]\nanswers=[{status=[200]},{status=[400]}]\nthen_closed=true";
+        let judged = |came: &Came| judged(step, Profile::Ms, came);
+        assert_eq!(judged(&came(&[200, 400], End::Closed)), Verdict::Pass);
+        assert_eq!(judged(&came(&[200, 400], End::Open)), Verdict::Fail);
+        assert_eq!(judged(&came(&[200], End::Closed)), Verdict::Fail);
+        assert_eq!(judged(&came(&[200, 500], End::Closed)), Verdict::Fail);
+        assert_eq!(verdict("[[outcome]]\nsilent=true", Err(Failure::Silent)), Verdict::Pass);
+        assert_eq!(verdict("", Err(Failure::Silent)), Verdict::Fail);
+        assert_eq!(verdict("[[outcome]]\nhttp_absent=['server']", Ok(received(200, "<a/>"))), Verdict::Pass);
     }
 
     #[test]

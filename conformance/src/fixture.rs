@@ -1,9 +1,14 @@
 //! What a target has to offer, found by harmless probes: which classes exist, which have several instances, which
 //! features answer. Cases name what they need; what was not found makes them not-run, never silently skipped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
+use crate::check::Received;
+use crate::discover;
 use crate::model::{Http, Step};
+use crate::path::{self, Variables};
 use crate::session::Session;
 use crate::xml::{Document, escape};
 
@@ -23,6 +28,29 @@ const CANDIDATES: &[(&str, &str, &str)] = &[
     (DMTF, MSVM, "Msvm_ReplicationService"),
     (DMTF, "root/cimv2", "CIM_ComputerSystem"),
     (DMTF, "root/omi", "OMI_Identify"),
+];
+
+/// A virtual machine to look for.
+struct Machine {
+    /// The fixture's name.
+    name: &'static str,
+    /// The condition of the query that finds it.
+    condition: &'static str,
+    /// The states of replication that it may have.
+    states: &'static [&'static str],
+    /// What it is, for the report.
+    told: &'static str,
+}
+
+/// A replica that is off and may be failed back, and a primary whose replication can be suspended and resumed.
+const MACHINES: &[Machine] = &[
+    Machine {
+        name: "vm",
+        condition: "ReplicationMode = 2 AND EnabledState = 3",
+        states: &["2", "3", "7", "8", "9"],
+        told: "that is ready for a failback",
+    },
+    Machine { name: "primary", condition: "ReplicationMode = 1", states: &["3"], told: "that replicates" },
 ];
 
 /// The class URI, selectors and namespace of an instance.
@@ -54,35 +82,69 @@ impl Address {
     }
 }
 
+/// What a target says of itself in its answer to Identify. All of it is optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Product {
+    /// ProductVendor.
+    pub vendor: String,
+    /// ProductVersion.
+    pub version: String,
+}
+
+impl Product {
+    /// Reads the answer to Identify.
+    fn of(received: &Received) -> Self {
+        let Ok(document) = &received.document else { return Self::default() };
+        let read = |name: &str| {
+            let expression = format!("normalize-space(/s:Envelope/s:Body/*/*[local-name()='{name}'])");
+            path::text(document, &Variables::new(), &expression).unwrap_or_default()
+        };
+        Self { vendor: read("ProductVendor"), version: read("ProductVersion") }
+    }
+}
+
 /// What the probes found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fixtures {
-    /// An instance of the first class that exists.
-    pub main: Option<Address>,
-    /// An instance of a class with at least two.
-    pub many: Option<Address>,
-    /// The replication service.
-    pub service: Option<Address>,
-    /// A virtual machine that is ready for a failback.
-    pub vm: Option<Address>,
+    /// Who the target says it is.
+    pub product: Product,
+    /// The addresses by the names that steps give them: main (an instance of the first class that exists), many
+    /// (an instance of a class with at least two), dmtf (an instance in the DMTF family of URIs), service (the replication service), vm (a virtual machine that is
+    /// ready for a failback), associated, writable, creatable, events.
+    pub addresses: BTreeMap<String, Address>,
     /// The features that answered.
     pub features: BTreeSet<String>,
+    /// The features that were refused, and how.
+    pub refusals: BTreeMap<String, Refusal>,
+    /// The features that the target's file promises: a refusal does not excuse these.
+    pub claims: BTreeSet<String>,
+    /// More variables for cases, such as a filter for events.
+    pub variables: Variables,
     /// What each probe found, for the report.
     pub notes: Vec<String>,
 }
 
+/// How a target refuses a feature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Whether by the fault that the rules want.
+    pub is_clean: bool,
+    /// What came.
+    pub told: String,
+}
+
 impl Fixtures {
+    /// The fixtures with nothing but a main address.
+    pub(crate) fn of(main: Address) -> Self {
+        Self { addresses: BTreeMap::from([("main".to_owned(), main)]), ..Self::default() }
+    }
+
     /// The address that a step's `of` names.
     pub(crate) fn address(&self, of: &str) -> Result<Address, String> {
-        let found = match of {
-            "" | "main" => &self.main,
-            "many" => &self.many,
-            "service" if self.service.is_none() => &self.main,
-            "service" => &self.service,
-            "vm" => &self.vm,
-            other => return Err(format!("unknown fixture {other:?}")),
-        };
-        found.clone().ok_or_else(|| format!("there is no fixture {of:?}"))
+        let name = if of.is_empty() { "main" } else { of };
+        let instead = if name == "service" { "main" } else { name };
+        let found = self.addresses.get(name).or_else(|| self.addresses.get(instead));
+        found.cloned().ok_or_else(|| format!("there is no fixture {name:?}"))
     }
 
     /// Whether a need of a case is met.
@@ -101,13 +163,14 @@ struct Found {
 pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
     let mut fixtures = Fixtures::default();
     let step = Step { template: "identify".to_owned(), ..Step::default() };
-    let received =
-        session.exchange(&step, &fixtures)?.map_err(|error| format!("the target does not answer: {error:?}"))?;
+    let came = session.exchange(&step, &fixtures)?;
+    let received = came.answers.first().ok_or_else(|| format!("the target does not answer: {}", came.summary()))?;
     match received.answer.status {
         200 => _ = fixtures.features.insert("identify".to_owned()),
         401 => return Err("the target refuses the credentials (HTTP 401)".to_owned()),
         _ => {}
     }
+    fixtures.product = Product::of(received);
     fixtures.notes.push(format!("Identify: {}", received.summary()));
     for (prefix, namespace, class) in CANDIDATES {
         let scope = Address {
@@ -123,15 +186,18 @@ pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
             Err(why) => fixtures.notes.push(format!("{}: {why}", scope.uri)),
         }
     }
-    probe_wql(session, &mut fixtures)?;
-    if fixtures.service.as_ref().is_some_and(|service| service.class() == "Msvm_ReplicationService") {
-        fixtures.vm = probe_vm(session)?;
-        fixtures.notes.push(match &fixtures.vm {
-            Some(vm) => format!("ready for a failback: {:?}", vm.selectors),
-            None => "no virtual machine is ready for a failback".to_owned(),
-        });
-        fixtures.features.extend(fixtures.vm.as_ref().map(|_| "vm".to_owned()));
+    if fixtures.addresses.contains_key("service") {
+        for machine in MACHINES {
+            let Some(found) = probe_machine(session, machine)? else {
+                fixtures.notes.push(format!("no virtual machine {}", machine.told));
+                continue;
+            };
+            fixtures.notes.push(format!("a virtual machine {}: {:?}", machine.told, found.selectors));
+            fixtures.addresses.insert(machine.name.to_owned(), found);
+            fixtures.features.insert(machine.name.to_owned());
+        }
     }
+    discover::features(session, &mut fixtures)?;
     Ok(fixtures)
 }
 
@@ -142,30 +208,29 @@ fn keep(fixtures: &mut Fixtures, found: &Found, is_windows: bool) {
     }
     if !is_windows {
         fixtures.features.insert("dmtf".to_owned());
+        fixtures.addresses.entry("dmtf".to_owned()).or_insert_with(|| found.address.clone());
     }
     fixtures.features.insert("get".to_owned());
     if found.address.class() == "Msvm_ReplicationService" {
         fixtures.features.insert(if is_windows { "service" } else { "service-dmtf" }.to_owned());
-        fixtures.service.get_or_insert_with(|| found.address.clone());
+        fixtures.addresses.entry("service".to_owned()).or_insert_with(|| found.address.clone());
     }
-    if found.instances > 1 && fixtures.many.is_none() {
-        fixtures.many = Some(found.address.clone());
+    if found.instances > 1 && !fixtures.addresses.contains_key("many") {
+        fixtures.addresses.insert("many".to_owned(), found.address.clone());
         fixtures.features.insert("many".to_owned());
         if found.address.keys().count() > 1 {
             fixtures.features.insert("two-keys".to_owned());
         }
     }
-    fixtures.main.get_or_insert_with(|| found.address.clone());
+    fixtures.addresses.entry("main".to_owned()).or_insert_with(|| found.address.clone());
 }
 
 /// Enumerates a class with EPRs; the inner error says why it is no fixture.
 fn probe_class(session: &mut Session, scope: &Address) -> Result<Result<Found, String>, String> {
     let body = "<n:Enumerate><w:OptimizeEnumeration/><w:MaxElements>4</w:MaxElements>\
         <w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode></n:Enumerate>";
-    let received = match session.ask(scope, "enumerate", body)? {
-        Ok(received) => received,
-        Err(failure) => return Ok(Err(format!("{failure:?}"))),
-    };
+    let came = session.ask(scope, "enumerate", body)?;
+    let Some(received) = came.answers.first() else { return Ok(Err(came.summary())) };
     let Ok(document) = &received.document else { return Ok(Err(received.summary())) };
     if received.answer.status != 200 || received.fault.is_some() {
         return Ok(Err(received.summary()));
@@ -176,7 +241,7 @@ fn probe_class(session: &mut Session, scope: &Address) -> Result<Result<Found, S
 }
 
 /// The addresses in an answer's EPRs.
-fn addresses(document: &Document, scope: &Address) -> Vec<Address> {
+pub(crate) fn addresses(document: &Document, scope: &Address) -> Vec<Address> {
     let is = |index: usize, namespace: &str, local: &str| {
         document.nodes.get(index).is_some_and(|node| node.name.namespace == namespace && node.name.local == local)
     };
@@ -202,21 +267,8 @@ fn read_selector(document: &Document, index: usize) -> Option<(String, String)> 
     Some((name.clone(), document.text(index)))
 }
 
-fn probe_wql(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), String> {
-    let Some(main) = &fixtures.main else { return Ok(()) };
-    let (uri, class) = main.uri.rsplit_once('/').unwrap_or((&main.uri, ""));
-    let scope = Address { uri: format!("{uri}/*"), ..main.class_scope() };
-    let received = session.ask(&scope, "enumerate", &wql(&format!("SELECT * FROM {class}"), "", 4))?;
-    let works = received.is_ok_and(|received| received.answer.status == 200 && received.fault.is_none());
-    if works {
-        fixtures.features.insert("wql".to_owned());
-    }
-    fixtures.notes.push(format!("WQL on {}: {}", scope.uri, if works { "answers" } else { "refused" }));
-    Ok(())
-}
-
 /// The body of an optimized enumeration with a WQL filter.
-fn wql(query: &str, mode: &str, max_elements: u32) -> String {
+pub(crate) fn wql(query: &str, mode: &str, max_elements: u32) -> String {
     format!(
         "<n:Enumerate><w:OptimizeEnumeration/><w:MaxElements>{max_elements}</w:MaxElements>{mode}\
          <w:Filter Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{}</w:Filter></n:Enumerate>",
@@ -224,12 +276,13 @@ fn wql(query: &str, mode: &str, max_elements: u32) -> String {
     )
 }
 
-/// Looks for a machine in the replica role, off, in a state from which a failback may start.
-fn probe_vm(session: &mut Session) -> Result<Option<Address>, String> {
+/// Looks for a machine in a role and in one of several states.
+fn probe_machine(session: &mut Session, machine: &Machine) -> Result<Option<Address>, String> {
     let scope = Address { uri: format!("{WINDOWS}/{MSVM}/*"), ..Address::default() };
     let mode = "<w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode>";
-    let query = "SELECT * FROM Msvm_ComputerSystem WHERE ReplicationMode = 2 AND EnabledState = 3";
-    let Ok(received) = session.ask(&scope, "enumerate", &wql(query, mode, 100))? else { return Ok(None) };
+    let query = format!("SELECT * FROM Msvm_ComputerSystem WHERE {}", machine.condition);
+    let came = session.ask(&scope, "enumerate", &wql(&query, mode, 100))?;
+    let Some(received) = came.answers.first() else { return Ok(None) };
     let Ok(document) = &received.document else { return Ok(None) };
     let machine_scope = Address { uri: format!("{WINDOWS}/{MSVM}/Msvm_ComputerSystem"), ..Address::default() };
     let state = |item: usize| {
@@ -242,9 +295,8 @@ fn probe_vm(session: &mut Session) -> Result<Option<Address>, String> {
     let items = (0..document.nodes.len()).filter(|index| {
         document.nodes.get(*index).is_some_and(|node| node.name.namespace == WSMAN && node.name.local == "Item")
     });
-    let ready: Vec<bool> = items
-        .map(|item| state(item).is_some_and(|state| matches!(state.trim(), "2" | "3" | "7" | "8" | "9")))
-        .collect();
+    let ready: Vec<bool> =
+        items.map(|item| state(item).is_some_and(|state| machine.states.contains(&state.trim()))).collect();
     Ok(addresses(document, &machine_scope).into_iter().zip(ready).find(|(_, is_ready)| *is_ready).map(|(vm, _)| vm))
 }
 

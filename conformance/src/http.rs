@@ -2,7 +2,7 @@
 //! library mends a request or an answer on the way.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,25 +111,38 @@ impl Answer {
 pub(crate) enum Failure {
     /// The server closed the connection (or reset it) before an answer.
     Closed,
+    /// Nothing came in time.
+    Silent,
     /// Anything else, in words.
     Other(String),
 }
 
 /// What the client reads and writes.
-trait Stream: Read + Write + Send {
+pub(crate) trait Stream: Read + Write + Send {
     /// Bounds the time of each read.
     fn read_timeout(&self, timeout: Duration);
+    /// Closes the sending half.
+    fn shut(&mut self);
 }
 
 impl Stream for TcpStream {
     fn read_timeout(&self, timeout: Duration) {
         _ = self.set_read_timeout(Some(timeout));
     }
+
+    fn shut(&mut self) {
+        _ = self.shutdown(Shutdown::Write);
+    }
 }
 
 impl Stream for StreamOwned<ClientConnection, TcpStream> {
     fn read_timeout(&self, timeout: Duration) {
         _ = self.sock.set_read_timeout(Some(timeout));
+    }
+
+    fn shut(&mut self) {
+        self.conn.send_close_notify();
+        _ = self.flush();
     }
 }
 
@@ -145,6 +158,11 @@ impl Client {
     /// A client for the target; nothing is connected yet.
     pub(crate) fn new(target: Target, tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Self {
         Self { target, tls, timeout, kept: None }
+    }
+
+    /// A client for the same target without a connection.
+    pub(crate) fn fork(&self) -> Self {
+        Self::new(self.target.clone(), self.tls.clone(), self.timeout)
     }
 
     /// Sends a request and reads its answer. A kept connection that turns out closed is replaced once.
@@ -178,7 +196,8 @@ impl Client {
         Ok(answer)
     }
 
-    fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+    /// A new connection.
+    pub(crate) fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
         let other =
             |error: std::io::Error| Failure::Other(format!("cannot connect to {}: {error}", self.target.authority()));
         let mut addresses = (self.target.host.as_str(), self.target.port).to_socket_addrs().map_err(other)?;
@@ -202,27 +221,7 @@ impl Client {
         request: &Request,
         reader: &mut AnswerReader,
     ) -> Result<Option<Answer>, Failure> {
-        let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.path);
-        let is_named = |name: &str| request.headers.iter().any(|(field, _)| field.eq_ignore_ascii_case(name));
-        if !is_named("host") {
-            head.push_str(&format_line("Host", &self.target.authority()));
-        }
-        for (name, value) in &request.headers {
-            head.push_str(&format_line(name, value));
-        }
-        if request.expect_continue {
-            head.push_str(&format_line("Expect", "100-continue"));
-        }
-        let body = if let Some(size) = request.chunk {
-            head.push_str(&format_line("Transfer-Encoding", "chunked"));
-            in_chunks(&request.body, size)
-        } else {
-            if !is_named("content-length") && (!request.body.is_empty() || request.method == "POST") {
-                head.push_str(&format_line("Content-Length", &request.body.len().to_string()));
-            }
-            request.body.clone()
-        };
-        head.push_str("\r\n");
+        let (head, body) = compose(request, &self.target.authority());
         if request.expect_continue {
             write_all(stream, head.as_bytes())?;
             stream.read_timeout(Duration::from_secs(1));
@@ -243,6 +242,32 @@ impl Client {
         }
         Ok(None)
     }
+}
+
+/// A request's head and body, octet for octet.
+pub(crate) fn compose(request: &Request, authority: &str) -> (String, Vec<u8>) {
+    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.path);
+    let is_named = |name: &str| request.headers.iter().any(|(field, _)| field.eq_ignore_ascii_case(name));
+    if !is_named("host") {
+        head.push_str(&format_line("Host", authority));
+    }
+    for (name, value) in &request.headers {
+        head.push_str(&format_line(name, value));
+    }
+    if request.expect_continue {
+        head.push_str(&format_line("Expect", "100-continue"));
+    }
+    let body = if let Some(size) = request.chunk {
+        head.push_str(&format_line("Transfer-Encoding", "chunked"));
+        in_chunks(&request.body, size)
+    } else {
+        if !is_named("content-length") && (!request.body.is_empty() || request.method == "POST") {
+            head.push_str(&format_line("Content-Length", &request.body.len().to_string()));
+        }
+        request.body.clone()
+    };
+    head.push_str("\r\n");
+    (head, body)
 }
 
 fn format_line(name: &str, value: &str) -> String {
@@ -266,7 +291,7 @@ fn write_all(stream: &mut dyn Stream, octets: &[u8]) -> Result<(), Failure> {
 
 /// Reads one answer off a stream.
 #[derive(Default)]
-struct AnswerReader {
+pub(crate) struct AnswerReader {
     buffer: Vec<u8>,
     saw_continue: bool,
     /// Whether the last body had an end of its own, so that the connection can be used again.
@@ -274,7 +299,8 @@ struct AnswerReader {
 }
 
 impl AnswerReader {
-    fn answer(&mut self, stream: &mut dyn Stream, is_bodyless: bool) -> Result<Answer, Failure> {
+    /// The next answer that is no interim one.
+    pub(crate) fn answer(&mut self, stream: &mut dyn Stream, is_bodyless: bool) -> Result<Answer, Failure> {
         loop {
             let head = self.head(stream)?;
             if head.status == 100 {
@@ -388,7 +414,7 @@ impl AnswerReader {
             }
             Err(error) => match error.kind() {
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Ok(false),
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => Err(Failure::Other("no answer in time".to_owned())),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Err(Failure::Silent),
                 _ => Err(Failure::Other(format!("reading the answer: {error}"))),
             },
         }

@@ -1,14 +1,21 @@
-//! What a run leaves behind: lines for a person, JSON, JUnit.
+//! What a run leaves behind for a person: lines, and the files made from its record.
+
+mod html;
+mod junit;
+pub(crate) mod matrix;
+mod page;
+mod pretty;
 
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
-
+pub(crate) use self::junit::junit;
+pub(crate) use self::page::page;
 use crate::catalog::Catalog;
 use crate::fixture::Fixtures;
-use crate::model::{Case, Level};
+use crate::model::{Case, Level, Outcome, Step};
+use crate::record::{OutcomeRecord, StepRecord};
 use crate::verdict::{CaseResult, Verdict};
-use crate::xml::escape;
 
 /// A finished run.
 pub(crate) struct Run {
@@ -16,6 +23,14 @@ pub(crate) struct Run {
     pub url: String,
     /// The seed of the run's identifiers.
     pub seed: u64,
+    /// The profile whose expectations were taken.
+    pub profile: String,
+    /// What was allowed or given beyond reading.
+    pub allowed: Vec<String>,
+    /// When the run began.
+    pub began: SystemTime,
+    /// How long it took.
+    pub elapsed: Duration,
     /// What the probes found.
     pub fixtures: Fixtures,
     /// All results.
@@ -28,7 +43,8 @@ impl Run {
         self.results.iter().any(|result| result.level == Level::Must && result.verdict.is_bad())
     }
 
-    fn count(&self, verdict: Verdict) -> usize {
+    /// How many cases got a verdict.
+    pub(crate) fn count(&self, verdict: Verdict) -> usize {
         self.results.iter().filter(|result| result.verdict == verdict).count()
     }
 
@@ -37,69 +53,6 @@ impl Run {
         let counts: Vec<String> =
             Verdict::ALL.iter().map(|verdict| format!("{} {}", self.count(*verdict), verdict.word())).collect();
         format!("{} cases: {} (seed {})", self.results.len(), counts.join(", "), self.seed)
-    }
-
-    /// The run as JSON, with the wire of everything that did not pass.
-    pub(crate) fn json(&self) -> Value {
-        let wire = |result: &CaseResult| -> Vec<Value> {
-            let shown = result.verdict != Verdict::Pass;
-            let exchanges = result.wire.iter().filter(|_| shown);
-            exchanges.map(|exchange| json!({"request": exchange.request, "answer": exchange.answer})).collect()
-        };
-        let cases: Vec<Value> = self
-            .results
-            .iter()
-            .map(|result| {
-                json!({
-                    "id": result.id, "title": result.title, "rules": result.rules, "level": result.level.word(),
-                    "verdict": result.verdict.word(), "reason": result.reason,
-                    "milliseconds": u64::try_from(result.milliseconds).unwrap_or(u64::MAX), "wire": wire(result),
-                })
-            })
-            .collect();
-        let counts: serde_json::Map<String, Value> =
-            Verdict::ALL.iter().map(|verdict| (verdict.word().to_owned(), json!(self.count(*verdict)))).collect();
-        json!({
-            "target": self.url, "seed": self.seed, "features": self.fixtures.features, "probes": self.fixtures.notes,
-            "counts": counts, "cases": cases,
-        })
-    }
-
-    /// The run as JUnit XML.
-    pub(crate) fn junit(&self) -> String {
-        let failures = self.count(Verdict::Fail);
-        let errors = self.count(Verdict::Error);
-        let skipped = self.count(Verdict::NotRun) + self.count(Verdict::Unsupported);
-        let mut out = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-             <testsuite name=\"wsman-conform\" tests=\"{}\" failures=\"{failures}\" \
-             errors=\"{errors}\" skipped=\"{skipped}\">\n",
-            self.results.len()
-        );
-        for result in &self.results {
-            let group = result.id.split('-').next().unwrap_or("");
-            let seconds = f64::from(u32::try_from(result.milliseconds).unwrap_or(u32::MAX)) / 1000.0;
-            _ = write!(
-                out,
-                "<testcase classname=\"{}.{group}\" name=\"{} {}\" time=\"{seconds:.3}\">",
-                result.level.word(),
-                escape(&result.id),
-                escape(&result.title),
-            );
-            let message = escape(&result.reason);
-            match result.verdict {
-                Verdict::Pass => {}
-                Verdict::NonStrict => _ = write!(out, "<system-out>non-strict: {message}</system-out>"),
-                Verdict::Unsupported | Verdict::NotRun => {
-                    _ = write!(out, "<skipped message=\"{}: {message}\"/>", result.verdict.word());
-                }
-                Verdict::Fail => _ = write!(out, "<failure message=\"{message}\"/>"),
-                Verdict::Error => _ = write!(out, "<error message=\"{message}\"/>"),
-            }
-            out.push_str("</testcase>\n");
-        }
-        out.push_str("</testsuite>\n");
-        out
     }
 }
 
@@ -119,16 +72,12 @@ pub(crate) fn explain(catalog: &Catalog, case: &Case, result: Option<&CaseResult
         _ = writeln!(out, "Needs: {}", case.needs.join(", "));
     }
     for rule in case.rules.iter().filter_map(|id| catalog.rule(id)) {
-        _ = writeln!(out, "Rule {} [{}, {}]: {}", rule.id, rule.level.word(), rule.source, rule.text);
+        _ = writeln!(out, "Rule {} [{}, {}]: {}", rule.id, rule.level.word(), rule.sources(), rule.text);
     }
-    for (at, step) in case.step.iter().enumerate() {
-        _ = writeln!(out, "Step {}: template {:?}", at + 1, step.template);
-        for outcome in &step.outcome {
-            let verdict = if outcome.verdict.is_empty() { "pass" } else { &outcome.verdict };
-            _ = writeln!(out, "  {verdict} when{}", describe(outcome));
-        }
-        if step.outcome.is_empty() {
-            out.push_str("  pass when HTTP 200 without a fault\n");
+    for (at, step) in steps(case).iter().enumerate() {
+        _ = writeln!(out, "Step {}: {}", at + 1, step.sends);
+        for outcome in &step.outcomes {
+            _ = writeln!(out, "  {} when {}", outcome.verdict, outcome.when);
         }
     }
     if let Some(result) = result {
@@ -140,10 +89,69 @@ pub(crate) fn explain(catalog: &Catalog, case: &Case, result: Option<&CaseResult
     out
 }
 
-fn describe(outcome: &crate::model::Outcome) -> String {
+/// What each step of a case sends and which answers it takes.
+pub(crate) fn steps(case: &Case) -> Vec<StepRecord> {
+    let default = Outcome { status: vec![200], no_fault: true, ..Outcome::default() };
+    let outcomes = |step: &Step| -> Vec<OutcomeRecord> {
+        let mut outcomes: Vec<&Outcome> = step.all_outcomes().collect();
+        if outcomes.is_empty() {
+            outcomes.push(&default);
+        }
+        let one = |outcome: &Outcome| OutcomeRecord {
+            verdict: if outcome.verdict.is_empty() { "pass".to_owned() } else { outcome.verdict.clone() },
+            when: describe(outcome),
+            note: outcome.note.clone(),
+        };
+        outcomes.into_iter().map(one).collect()
+    };
+    case.step.iter().map(|step| StepRecord { sends: sends(step), outcomes: outcomes(step) }).collect()
+}
+
+/// What a step sends, in a line.
+fn sends(step: &Step) -> String {
+    let mut parts = vec![match (&step.raw_body, step.template.as_str()) {
+        (Some(_), _) => "a body of its own".to_owned(),
+        (None, "") => "nothing".to_owned(),
+        (None, template) => template.to_owned(),
+    }];
+    parts.extend(step.invoke.iter().map(|method| format!("of {method}")));
+    if !step.of.is_empty() {
+        parts.push(format!("to {}", step.of));
+    }
+    parts.extend(step.omit.iter().map(|name| format!("without {name}")));
+    parts.extend(step.set.iter().map(|(name, value)| format!("{name} = {value:?}")));
+    parts.extend(step.replace.keys().map(|name| format!("another {name}")));
+    let switches = [
+        (!step.add_header.is_empty(), "more header blocks"),
+        (step.reverse_header, "the header in the opposite order"),
+        (step.selectors.is_some(), "selectors of its own"),
+        (!step.more_selectors.is_empty(), "more selectors"),
+        (!step.drop_selectors.is_empty(), "selectors left out"),
+        (step.http.expect_continue, "Expect: 100-continue"),
+        (step.http.fresh, "a connection of its own"),
+    ];
+    parts.extend(switches.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).to_owned()));
+    if !step.encode.is_empty() {
+        parts.push(format!("in {}", step.encode));
+    }
+    parts.extend(step.http.method.iter().map(|method| format!("by {method}")));
+    parts.extend(step.http.path.iter().map(|path| format!("at {path}")));
+    parts.extend(step.http.content_type.iter().map(|kind| format!("Content-Type {kind}")));
+    parts.extend(step.http.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    parts.extend(step.http.auth.iter().map(|kind| format!("{kind} credentials")));
+    parts.extend(step.http.chunk.map(|size| format!("chunks of {size}")));
+    if !step.repeat_until.is_empty() {
+        parts.push(format!("again until {}", step.repeat_until));
+    }
+    parts.extend(step.within_ms.map(|bound| format!("within {bound} ms")));
+    parts.join(", ")
+}
+
+fn describe(outcome: &Outcome) -> String {
     let mut parts = Vec::new();
     if !outcome.status.is_empty() {
-        parts.push(format!("HTTP {:?}", outcome.status));
+        let statuses: Vec<String> = outcome.status.iter().map(u16::to_string).collect();
+        parts.push(format!("HTTP {}", statuses.join(" or ")));
     }
     if outcome.no_fault {
         parts.push("no fault".to_owned());
@@ -158,7 +166,7 @@ fn describe(outcome: &crate::model::Outcome) -> String {
     }
     parts.extend(outcome.http.iter().map(|(name, pattern)| format!("{name} matches {pattern}")));
     parts.extend(outcome.assert.iter().cloned());
-    if parts.is_empty() { " anything comes".to_owned() } else { format!(" {}", parts.join("; ")) }
+    if parts.is_empty() { "anything comes".to_owned() } else { parts.join("; ") }
 }
 
 #[cfg(test)]
@@ -171,12 +179,22 @@ mod tests {
             title: "a < b".to_owned(),
             rules: vec!["ADR-01".to_owned()],
             level,
+            is_plugfest: false,
             verdict,
             reason: "x & y".to_owned(),
             milliseconds: 5,
             wire: Vec::new(),
         };
-        Run { url: "http://h/wsman".to_owned(), seed: 1, fixtures: Fixtures::default(), results: vec![result] }
+        Run {
+            url: "http://h/wsman".to_owned(),
+            seed: 1,
+            profile: "ms".to_owned(),
+            allowed: Vec::new(),
+            began: SystemTime::UNIX_EPOCH,
+            elapsed: Duration::ZERO,
+            fixtures: Fixtures::default(),
+            results: vec![result],
+        }
     }
 
     #[test]
@@ -188,12 +206,23 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_well_formed() {
+    fn the_summary_counts_every_verdict() {
         for verdict in Verdict::ALL {
-            let run = run(verdict, Level::Must);
-            crate::xml::Document::parse(&run.junit()).unwrap();
-            assert_eq!(run.json()["cases"][0]["verdict"], verdict.word());
-            assert!(run.summary().contains(&format!("1 {}", verdict.word())));
+            assert!(run(verdict, Level::Must).summary().contains(&format!("1 {}", verdict.word())));
         }
+    }
+
+    #[test]
+    fn steps_are_told_in_words() {
+        let case = "id='A-1.a'\nrules=[]\ntitle=''\nlevel='MUST'\n[[step]]\ntemplate='get'\nomit=['a:To']\n\
+            http={chunk=1}\n[[step]]\nraw_body='x'\n[[step.outcome]]\nverdict='fail'\nstatus=[400,500]\n\
+            fault={subcode=['w:A','w:B']}\nnote='n'";
+        let steps = steps(&toml::from_str(case).unwrap());
+        assert_eq!(steps[0].sends, "get, without a:To, chunks of 1");
+        assert_eq!(steps[0].outcomes[0].when, "HTTP 200; no fault");
+        assert_eq!(steps[1].sends, "a body of its own");
+        let outcome = &steps[1].outcomes[0];
+        assert_eq!((outcome.verdict.as_str(), outcome.note.as_str()), ("fail", "n"));
+        assert_eq!(outcome.when, "HTTP 400 or 500; the fault w:A or w:B");
     }
 }

@@ -1,17 +1,22 @@
 //! One conversation with a target: sends steps, keeps the wire log, and shows every answer to the standing checks.
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::check::Received;
-use crate::envelope::{Credentials, Surroundings, build};
+use crate::check::{Came, End, Received};
+use crate::envelope::{Credentials, Surroundings, build, pieces};
 use crate::fixture::{Address, Fixtures, question};
 use crate::http::{Answer, Client, Failure, Request, Target};
-use crate::model::Step;
-use crate::path::Variables;
+use crate::model::{Awaited, Profile, Step};
+use crate::path::{self, Variables};
+use crate::raw::{self, Piece, Reading};
+use crate::sink::{self, Mode, Sink};
+use crate::template::{Manager, Managers, manager_name};
 use crate::verdict::Exchange;
 use crate::watch::Watch;
 
+/// How long a raw exchange waits for an answer or for the end, unless the step tells.
+const RAW_PATIENCE: Duration = Duration::from_secs(5);
 /// Bodies longer than this are cut in the wire log.
 const LOGGED_OCTETS_MAX: usize = 16 << 10;
 
@@ -54,57 +59,229 @@ pub(crate) struct Session {
     credentials: Credentials,
     client: Client,
     identifiers: Identifiers,
+    sink: Option<Sink>,
+    /// How many messages at the case's path of the sink have been seen.
+    seen: usize,
+    /// Whose reading of the standard is binding.
+    pub profile: Profile,
     /// What the standing checks saw.
     pub watch: Watch,
     /// The variables of the current case.
     pub variables: Variables,
+    /// The subscription managers that the current case keeps.
+    pub managers: Managers,
+    /// The step that is carried out, from 1.
+    pub step: usize,
     /// What went over the wire since the log was last taken.
     pub wire: Vec<Exchange>,
 }
 
 impl Session {
     /// A conversation with a target.
-    pub(crate) fn new(target: Target, credentials: Credentials, client: Client, seed: u64) -> Self {
+    pub(crate) fn new(target: Target, credentials: Credentials, client: Client, seed: u64, sink: Option<Sink>) -> Self {
         Self {
             target,
             credentials,
             client,
             identifiers: Identifiers::new(seed),
+            sink,
+            seen: 0,
+            profile: Profile::default(),
             watch: Watch::default(),
             variables: Variables::new(),
+            managers: Managers::new(),
+            step: 0,
             wire: Vec::new(),
         }
     }
 
-    /// Carries out a step's exchange. The outer error is a mistake in the case, the inner one the transport's.
-    pub(crate) fn exchange(&mut self, step: &Step, fixtures: &Fixtures) -> Result<Result<Received, Failure>, String> {
+    /// Another conversation with the same target, on connections of its own.
+    pub(crate) fn fork(&mut self) -> Self {
+        let seed = self.identifiers.next();
+        let (target, credentials) = (self.target.clone(), self.credentials.clone());
+        let profile = self.profile;
+        Self { profile, ..Self::new(target, credentials, self.client.fork(), seed, self.sink.clone()) }
+    }
+
+    /// Forgets what the last case has left and sets out with these variables.
+    pub(crate) fn begin(&mut self, variables: Variables) {
+        self.wire.clear();
+        self.managers.clear();
+        self.seen = 0;
+        self.step = 0;
+        self.variables = variables;
+        if let Some(sink) = &self.sink {
+            let path = format!("/{}", self.identifiers.uuid().to_lowercase());
+            self.variables.insert("sink.url".to_owned(), format!("{}{path}", sink.base));
+            self.variables.insert("sink.path".to_owned(), path);
+        }
+    }
+
+    /// Carries out a step. The error is a mistake in the case.
+    pub(crate) fn exchange(&mut self, step: &Step, fixtures: &Fixtures) -> Result<Came, String> {
+        std::thread::sleep(Duration::from_millis(step.wait_ms));
+        if !step.sink.is_empty() {
+            let (sink, path) = self.sink_and_path()?;
+            sink.set(&path, Mode::of_word(&step.sink)?);
+        }
+        if let Some(awaited) = &step.received {
+            return self.await_message(awaited);
+        }
         let fresh = self.identifiers.uuid();
         self.variables.insert("message_id".to_owned(), format!("uuid:{fresh}"));
         self.variables.insert("to".to_owned(), self.target.url());
-        let around =
-            Surroundings { target: &self.target, credentials: &self.credentials, fixtures, variables: &self.variables };
-        let request = build(step, &around)?;
+        if !step.raw_http.is_empty() {
+            return self.raw(step, fixtures);
+        }
+        let request = build(step, &surroundings(self, fixtures))?;
         let before = Instant::now();
         let answer = self.client.send(&request);
-        let milliseconds = u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.wire.push(Exchange { request: show_request(&request), answer: show_answer(&answer) });
+        let milliseconds = since(before);
+        let (step_number, shown) = (self.step, show_answer(&answer));
+        let exchange = Exchange { step: step_number, milliseconds, request: show_request(&request), answer: shown };
         let received = answer.map(|answer| Received::new(answer, milliseconds));
         if let Ok(received) = &received {
-            self.watch.look(&request, received);
+            self.watch.look(&request, received, &exchange);
+            self.remember(step, received);
         }
-        Ok(received)
+        self.wire.push(exchange);
+        Ok(received.into())
+    }
+
+    /// Keeps what later steps need without a capture: contexts, instances and managers.
+    fn remember(&mut self, step: &Step, received: &Received) {
+        let Some(document) = received.document.as_ref().ok().filter(|_| received.is_plain()) else { return };
+        let read = |expression: &str| path::text(document, &Variables::new(), expression).unwrap_or_default();
+        match step.template.as_str() {
+            "get" => {
+                let body = document.child(0, crate::check::SOAP, "Body");
+                let instance = body.and_then(|body| document.elements(body).next());
+                self.variables.extend(instance.map(|index| ("instance".to_owned(), document.standalone(index))));
+            }
+            "subscribe" => {
+                let name = manager_name(step).to_owned();
+                let context = read("string(//e:SubscribeResponse/n:EnumerationContext)");
+                if !context.is_empty() {
+                    self.variables.insert("context".to_owned(), context);
+                }
+                if let Some(manager) = Manager::read(document) {
+                    self.variables.insert(format!("{name}.address"), manager.address.clone());
+                    let markup: Vec<&str> = manager.parameters.iter().map(|(_, markup)| markup.as_str()).collect();
+                    self.variables.insert(format!("{name}.parameters"), markup.concat());
+                    self.managers.insert(name, manager);
+                }
+            }
+            "enumerate" => {
+                let context = read("string(//n:EnumerateResponse/n:EnumerationContext)");
+                if !context.is_empty() {
+                    self.variables.insert("context".to_owned(), context);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn sink_and_path(&self) -> Result<(Sink, String), String> {
+        let sink = self.sink.clone().ok_or("there is no sink")?;
+        Ok((sink, self.variables.get("sink.path").cloned().unwrap_or_default()))
+    }
+
+    fn await_message(&mut self, awaited: &Awaited) -> Result<Came, String> {
+        let (sink, path) = self.sink_and_path()?;
+        let before = Instant::now();
+        let is_meant = |message: &crate::serve::Incoming| {
+            awaited.only.is_empty()
+                || sink::document(message)
+                    .is_some_and(|tree| path::holds(&tree, &self.variables, &awaited.only).unwrap_or(false))
+        };
+        let within = Duration::from_millis(awaited.within_ms);
+        let (path, from) = if awaited.followed { (sink::followed(&path), 0) } else { (path, self.seen) };
+        let waited = sink.wait(&path, (from, awaited.count), within, is_meant);
+        let milliseconds = since(before);
+        let (came, shown) = match waited {
+            Ok((message, next)) => {
+                self.seen = if awaited.followed { self.seen } else { next };
+                let mut headers = message.headers;
+                headers.push((":method".to_owned(), message.method));
+                headers.push((":path".to_owned(), message.path));
+                let answer = Answer { status: 200, headers, body: message.body, saw_continue: false };
+                let shown = show_message(&answer);
+                (Ok(Received::new(answer, milliseconds)).into(), shown)
+            }
+            Err(found) => {
+                let told = format!("{found} of {} messages in {milliseconds} ms", awaited.count);
+                (Came { answers: Vec::new(), end: End::Silent(told.clone()) }, format!("({told})"))
+            }
+        };
+        let request = "(waiting at the sink)".to_owned();
+        self.wire.push(Exchange { step: self.step, milliseconds, request, answer: shown });
+        Ok(came)
+    }
+
+    fn raw(&mut self, step: &Step, fixtures: &Fixtures) -> Result<Came, String> {
+        let mut identifiers = self.identifiers.clone();
+        let pieces = pieces(step, &surroundings(self, fixtures), || format!("uuid:{}", identifiers.uuid()))?;
+        self.identifiers = identifiers;
+        let outcomes: Vec<_> = step.outcomes(self.profile).collect();
+        let most = outcomes.iter().map(|outcome| match outcome.answers.len() {
+            0 => usize::from(!outcome.closed),
+            several => several,
+        });
+        let reading = Reading {
+            answers: most.max().unwrap_or(1),
+            to_the_end: outcomes.iter().any(|outcome| outcome.then_closed || outcome.closed),
+            patience: step.within_ms.map_or(RAW_PATIENCE, Duration::from_millis),
+        };
+        let before = Instant::now();
+        let (answers, end) = raw::exchange(&self.client, &pieces, reading);
+        let milliseconds = since(before);
+        let mut shown: Vec<String> = answers.iter().map(|answer| show_answer(&Ok(answer.clone()))).collect();
+        shown.push(format!("({})", Came { answers: Vec::new(), end: end.clone() }.summary()));
+        let request = pieces.iter().map(show_piece).collect::<String>();
+        let exchange = Exchange { step: self.step, milliseconds, request, answer: shown.join("\n\n") };
+        let answers: Vec<Received> = answers.into_iter().map(|answer| Received::new(answer, milliseconds)).collect();
+        for received in &answers {
+            self.watch.look(&Request::default(), received, &exchange);
+        }
+        self.wire.push(exchange);
+        Ok(Came { answers, end })
     }
 
     /// Asks a class something, outside of any case.
-    pub(crate) fn ask(
-        &mut self,
-        scope: &Address,
-        template: &str,
-        body: &str,
-    ) -> Result<Result<Received, Failure>, String> {
-        let fixtures = Fixtures { main: Some(scope.clone()), ..Fixtures::default() };
-        self.exchange(&question(template, body), &fixtures)
+    pub(crate) fn ask(&mut self, scope: &Address, template: &str, body: &str) -> Result<Came, String> {
+        self.exchange(&question(template, body), &Fixtures::of(scope.clone()))
     }
+}
+
+fn surroundings<'s>(session: &'s Session, fixtures: &'s Fixtures) -> Surroundings<'s> {
+    let Session { target, credentials, variables, managers, .. } = session;
+    Surroundings { target, credentials, fixtures, variables, managers }
+}
+
+fn since(before: Instant) -> u64 {
+    u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn show_piece(piece: &Piece) -> String {
+    let octets = String::from_utf8_lossy(&piece.octets).into_owned();
+    let lines = octets.split_inclusive('\n').map(|line| {
+        let is_secret = line.to_ascii_lowercase().starts_with("authorization:");
+        if is_secret { "Authorization: (not shown)\r\n" } else { line }
+    });
+    let mut out: String = lines.collect();
+    if out.len() > LOGGED_OCTETS_MAX {
+        out = format!("{}... ({} octets)", out.chars().take(LOGGED_OCTETS_MAX).collect::<String>(), octets.len());
+    }
+    if piece.split > 0 {
+        _ = write!(out, "\n(in packets of {} octets, {} ms between them)\n", piece.split, piece.pause.as_millis());
+    }
+    if piece.shut {
+        out.push_str("\n(sending half closed)\n");
+    }
+    if piece.abort {
+        out.push_str("\n(connection dropped)\n");
+    }
+    out
 }
 
 fn show_request(request: &Request) -> String {
@@ -121,17 +298,22 @@ fn show_request(request: &Request) -> String {
 fn show_answer(answer: &Result<Answer, Failure>) -> String {
     match answer {
         Err(Failure::Closed) => "(the connection was closed without an answer)".to_owned(),
+        Err(Failure::Silent) => "(no answer in time)".to_owned(),
         Err(Failure::Other(error)) => format!("({error})"),
-        Ok(answer) => {
-            let mut out = format!("HTTP/1.1 {}\n", answer.status);
-            for (name, value) in &answer.headers {
-                _ = writeln!(out, "{name}: {value}");
-            }
-            out.push('\n');
-            out.push_str(&show_body(&answer.body));
-            out
-        }
+        Ok(answer) => format!("HTTP/1.1 {}\n{}", answer.status, show_message(answer)),
     }
+}
+
+/// Header fields and body; what a message may hold of credentials is blanked.
+fn show_message(answer: &Answer) -> String {
+    let mut out = String::new();
+    for (name, value) in &answer.headers {
+        let is_secret = name.eq_ignore_ascii_case("authorization");
+        _ = writeln!(out, "{name}: {}", if is_secret { "(not shown)" } else { value });
+    }
+    out.push('\n');
+    out.push_str(&show_body(&answer.body));
+    out
 }
 
 fn show_body(body: &[u8]) -> String {

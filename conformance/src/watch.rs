@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use crate::check::Received;
+use crate::content;
 use crate::http::Request;
 use crate::model::Level;
 use crate::path::{Variables, holds, text};
-use crate::verdict::{CaseResult, Verdict};
+use crate::verdict::{CaseResult, Exchange, Verdict};
 use crate::xml::Document;
 
 /// The detail URIs that exist: their last parts.
@@ -109,6 +110,36 @@ const CHECKS: &[Check] = &[
         title: "The answer's action is the request's and Response",
         look: answer_action,
     },
+    Check {
+        rule: "ENV-22",
+        level: Level::Should,
+        title: "No URI is longer than 2,048 characters",
+        look: |seen| content::long_uri(seen.document),
+    },
+    Check {
+        rule: "FLT-08",
+        level: Level::Must,
+        title: "What stands in Detail has a namespace",
+        look: |seen| content::bare_detail(seen.document),
+    },
+    Check {
+        rule: "MAP-08",
+        level: Level::Must,
+        title: "The elements of an array stand one behind the other",
+        look: |seen| content::torn_array(seen.document),
+    },
+    Check {
+        rule: "MAP-09",
+        level: Level::Must,
+        title: "Nulls are empty and never among an array's elements",
+        look: |seen| content::bad_null(seen.document),
+    },
+];
+
+/// The rules that an answer which cannot be read violates.
+const UNREADABLE: &[(&str, &str)] = &[
+    ("ENV-12", "No answer holds a character that XML cannot hold"),
+    ("ENV-20", "Every SOAP answer is one well-formed envelope"),
 ];
 
 /// What the standing checks saw in a run.
@@ -117,26 +148,71 @@ pub(crate) struct Watch {
     answers: usize,
     faults: usize,
     violations: Vec<Vec<String>>,
+    /// For each check, the exchange to show: the first that violates it, or else the first of all.
+    shown: Vec<Option<Exchange>>,
     message_ids: BTreeSet<String>,
     repeated: Vec<String>,
+    /// SOAP answers that are no well-formed XML, and the first of them.
+    unreadable: Vec<String>,
+    unreadable_shown: Option<Exchange>,
 }
 
 impl Watch {
     /// Looks at one exchange.
-    pub(crate) fn look(&mut self, request: &Request, received: &Received) {
+    pub(crate) fn look(&mut self, request: &Request, received: &Received, exchange: &Exchange) {
         self.violations.resize(CHECKS.len(), Vec::new());
-        let Ok(document) = &received.document else { return };
+        self.shown.resize(CHECKS.len(), None);
+        let document = match &received.document {
+            Ok(document) => document,
+            Err(error) => {
+                let is_soap =
+                    received.answer.header("content-type").is_some_and(|value| value.contains("application/soap+xml"));
+                if is_soap && !received.answer.body.is_empty() {
+                    self.unreadable.push(error.clone());
+                    self.unreadable_shown.get_or_insert_with(|| exchange.clone());
+                }
+                return;
+            }
+        };
         self.answers += 1;
         self.faults += usize::from(received.fault.is_some());
         let sent = crate::text::decode(&request.body, "charset=utf-16").ok();
         let sent = sent.and_then(|(text, _)| Document::parse(text.trim()).ok());
         let seen = Seen { request: sent.as_ref(), received, document };
-        for (check, violations) in CHECKS.iter().zip(&mut self.violations) {
-            violations.extend((check.look)(&seen));
+        for ((check, violations), shown) in CHECKS.iter().zip(&mut self.violations).zip(&mut self.shown) {
+            let violation = (check.look)(&seen);
+            if shown.is_none() || (violations.is_empty() && violation.is_some()) {
+                *shown = Some(exchange.clone());
+            }
+            violations.extend(violation);
         }
         let id = read(document, "normalize-space(/s:Envelope/s:Header/a:MessageID)").to_lowercase();
         if !id.is_empty() && !self.message_ids.insert(id.clone()) {
             self.repeated.push(id);
+        }
+    }
+
+    /// Takes over what the checks saw in another conversation.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.faults += other.faults;
+        self.violations.resize(CHECKS.len(), Vec::new());
+        for (mine, theirs) in self.violations.iter_mut().zip(other.violations) {
+            mine.extend(theirs);
+        }
+        self.shown.resize(CHECKS.len(), None);
+        for (mine, theirs) in self.shown.iter_mut().zip(other.shown) {
+            if mine.is_none() {
+                *mine = theirs;
+            }
+        }
+        self.unreadable.extend(other.unreadable);
+        self.unreadable_shown = self.unreadable_shown.take().or(other.unreadable_shown);
+        self.repeated.extend(other.repeated);
+        for id in other.message_ids {
+            if !self.message_ids.insert(id.clone()) {
+                self.repeated.push(id);
+            }
         }
     }
 
@@ -148,15 +224,28 @@ impl Watch {
             .enumerate()
             .map(|(at, check)| {
                 let violations = self.violations.get(at).unwrap_or(&empty);
-                self.result(check.rule, check.level, check.title, violations)
+                let shown = self.shown.get(at).cloned().flatten();
+                self.result(check.rule, check.level, check.title, violations, shown)
             })
             .collect();
         let title = "The service's MessageIDs never repeat";
-        results.push(self.result("ADR-12", Level::Must, title, &self.repeated));
+        let shown = self.shown.first().cloned().flatten();
+        results.push(self.result("ADR-12", Level::Must, title, &self.repeated, shown.clone()));
+        for (rule, title) in UNREADABLE {
+            let shown = self.unreadable_shown.clone().or_else(|| shown.clone());
+            results.push(self.result(rule, Level::Should, title, &self.unreadable, shown));
+        }
         results
     }
 
-    fn result(&self, rule: &str, level: Level, title: &str, violations: &[String]) -> CaseResult {
+    fn result(
+        &self,
+        rule: &str,
+        level: Level,
+        title: &str,
+        violations: &[String],
+        shown: Option<Exchange>,
+    ) -> CaseResult {
         let (verdict, reason) = match violations.first() {
             _ if self.answers == 0 => (Verdict::NotRun, "there was no answer to look at".to_owned()),
             None => (Verdict::Pass, format!("{} answers, {} of them faults", self.answers, self.faults)),
@@ -167,17 +256,18 @@ impl Watch {
             title: title.to_owned(),
             rules: vec![rule.to_owned()],
             level,
+            is_plugfest: false,
             verdict,
             reason,
             milliseconds: 0,
-            wire: Vec::new(),
+            wire: shown.into_iter().collect(),
         }
     }
 }
 
 /// The rules that the standing checks cover.
 pub(crate) fn rules() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|check| check.rule).chain(["ADR-12"])
+    CHECKS.iter().map(|check| check.rule).chain(["ADR-12"]).chain(UNREADABLE.iter().map(|(rule, _)| *rule))
 }
 
 fn read(document: &Document, expression: &str) -> String {
@@ -293,6 +383,10 @@ fn fault_action(seen: &Seen<'_>) -> Option<String> {
 }
 
 fn answer_action(seen: &Seen<'_>) -> Option<String> {
+    // Identify has no addressing, whatever header blocks stand beside it.
+    if is_true(seen.document, "boolean(/s:Envelope/s:Body/*[local-name(.) = 'IdentifyResponse'])") {
+        return None;
+    }
     let sent = read(seen.request?, "normalize-space(/s:Envelope/s:Header/a:Action)");
     if seen.received.fault.is_some() || sent.is_empty() || seen.received.answer.status != 200 {
         return None;
@@ -320,7 +414,8 @@ mod tests {
         let sent = envelope("<a:Action>urn:x</a:Action><a:MessageID>0</a:MessageID>", "");
         let answer = Answer { status, body: envelope(header, body), ..Answer::default() };
         let received = Received::new(answer, 0);
-        watch.look(&Request { body: sent, ..Request::default() }, &received);
+        let exchange = Exchange::default();
+        watch.look(&Request { body: sent, ..Request::default() }, &received, &exchange);
         let results = watch.results().into_iter();
         results.filter(|result| result.verdict == Verdict::Fail).map(|result| result.id).collect()
     }

@@ -2,6 +2,7 @@
 //! so that a server's misreading cannot hide itself here.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::rc::Rc;
 
 use quick_xml::XmlVersion;
@@ -99,6 +100,34 @@ impl Document {
         self.nodes.get(index).and_then(|node| self.source.get(node.span.0..node.span.1)).unwrap_or("")
     }
 
+    /// The element's source text with every prefix in scope declared in it, so that it can be moved elsewhere.
+    pub(crate) fn standalone(&self, index: usize) -> String {
+        let markup = self.markup(index);
+        let tag = markup.get(..end_of_tag(markup).unwrap_or(0)).unwrap_or("");
+        let name = self.tag_name(index);
+        let Some(node) = self.nodes.get(index) else { return String::new() };
+        let mut prefixes: Vec<(&String, &String)> = node.scope.iter().filter(|(prefix, _)| *prefix != "xml").collect();
+        prefixes.sort();
+        let mut declarations = String::new();
+        for (prefix, uri) in prefixes {
+            let declared = if prefix.is_empty() { "xmlns".to_owned() } else { format!("xmlns:{prefix}") };
+            let is_there = [" ", "\t", "\n", "\r"]
+                .iter()
+                .any(|space| ["=", " "].iter().any(|after| tag.contains(&format!("{space}{declared}{after}"))));
+            if !is_there {
+                _ = write!(declarations, " {declared}=\"{}\"", escape(uri));
+            }
+        }
+        let rest = markup.get(1 + name.len()..).unwrap_or("");
+        format!("<{name}{declarations}{rest}")
+    }
+
+    /// The element's name as the source spells it.
+    pub(crate) fn tag_name(&self, index: usize) -> &str {
+        let inner = self.markup(index).strip_prefix('<').unwrap_or("");
+        inner.split(|c: char| c.is_whitespace() || c == '/' || c == '>').next().unwrap_or("")
+    }
+
     /// The source text between the element's tags.
     pub(crate) fn inner_markup(&self, index: usize) -> &str {
         let markup = self.markup(index);
@@ -194,6 +223,9 @@ impl Builder {
     }
 
     fn text(&mut self, text: &str) -> Result<(), String> {
+        if let Some(illegal) = text.chars().find(|character| !is_xml_character(*character)) {
+            return Err(format!("U+{:04X} is no character of XML", u32::from(illegal)));
+        }
         let Some(index) = self.open.last() else {
             return if text.trim().is_empty() { Ok(()) } else { Err("text outside of the root".to_owned()) };
         };
@@ -225,6 +257,11 @@ impl Builder {
         }
         Ok(index)
     }
+}
+
+/// Whether a character may occur in XML 1.0, literally or by reference.
+fn is_xml_character(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{FFFD}' | '\u{10000}'..='\u{10FFFF}')
 }
 
 fn outermost_scope() -> Rc<HashMap<String, String>> {
@@ -294,6 +331,13 @@ mod tests {
         assert_eq!(document.inner_markup(1), "<![CDATA[<z>]]>");
         assert_eq!(document.resolve(1, "b:q").unwrap().namespace, "u:2");
         assert!(document.resolve(1, "nope:q").is_none());
+    }
+
+    #[test]
+    fn an_element_can_stand_alone() {
+        let document = Document::parse("<a xmlns='u:1' xmlns:b='u:2'><b:c xmlns:b='u:3'/><d>x</d></a>").unwrap();
+        assert_eq!(document.standalone(1), "<b:c xmlns=\"u:1\" xmlns:b='u:3'/>");
+        assert_eq!(document.standalone(2), "<d xmlns=\"u:1\" xmlns:b=\"u:2\">x</d>");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![no_main]
 
 use failbackd::wsman::client::Reply;
-use failbackd::wsman::{decode, encode_fault};
+use failbackd::wsman::{Profile, decode, encode_fault};
 use failbackd::xml::{Document, Limits, Writer, text};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,7 +22,7 @@ fuzz_target!(|octets: &[u8]| {
         assert_eq!(copy.root().text(), element.text());
         assert_eq!(copy.root().attributes().count(), element.attributes().count());
     }
-    let (correlation, request) = decode(&document);
+    let (correlation, request) = decode(&document, &Profile::DMTF);
     if let Err(fault) = request {
         let mut out = Vec::new();
         encode_fault(&mut out, &correlation, uuid::Uuid::nil(), &fault);

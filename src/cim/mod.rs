@@ -27,7 +27,10 @@ pub use method::{Argument, MethodInput, MethodResult};
 pub use mof::MofError;
 pub use path::{ObjectPath, PathError};
 pub use pattern::Pattern;
-pub use schema::{Class, ClassId, Embedded, Method, MethodId, Parameter, Property, Qualifier, Schema, ValueMap};
+pub use schema::{
+    Class, ClassId, DEFAULT_NAMESPACE, Embedded, Method, MethodId, Namespace, NamespaceId, Parameter, Property,
+    Qualifier, Schema, ValueMap,
+};
 pub use text::Text;
 pub use value::{CimType, ConversionError, Value};
 pub use wql::{Parsed, Query, Resolved, WqlError};

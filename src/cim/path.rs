@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::Text;
-use super::schema::{Class, ClassId, Property, Schema};
+use super::schema::{Class, ClassId, NamespaceId, Property, Schema};
 use super::value::{CimType, Value};
 
 /// How deep references may be nested in the keys of a path.
@@ -60,8 +60,14 @@ impl ObjectPath {
     /// Reads the text of a path: with or without host (`\\HOST\…` or `//HOST/…`, which is not kept) and namespace, keys
     /// in double or single quotes with backslash escapes or bare, `Class="value"` for a class with one key, and the
     /// singleton `Class=@`. A backslash before any other character than a quote or a backslash stands for itself.
+    /// A path that names no namespace is one of the default namespace.
     pub fn parse_wmi(text: &str, schema: &Schema) -> Result<ObjectPath, PathError> {
-        parse_nested(text, schema, 0)
+        Self::parse_wmi_in(text, NamespaceId::DEFAULT, schema)
+    }
+
+    /// As [`ObjectPath::parse_wmi`]; a path that names no namespace is one of this.
+    pub fn parse_wmi_in(text: &str, namespace: NamespaceId, schema: &Schema) -> Result<ObjectPath, PathError> {
+        parse_nested(text, namespace, schema, 0)
     }
 
     /// The text of the path, keys in the order of the path. Without a namespace of its own it has `\\HOST\` and the
@@ -105,8 +111,8 @@ fn quote(text: &str, out: &mut String) {
     out.push('"');
 }
 
-fn parse_nested(text: &str, schema: &Schema, depth: u8) -> Result<ObjectPath, PathError> {
-    let mut reader = Reader { text, rest: text, schema, depth };
+fn parse_nested(text: &str, inside: NamespaceId, schema: &Schema, depth: u8) -> Result<ObjectPath, PathError> {
+    let mut reader = Reader { text, rest: text, inside, schema, depth };
     if text.len() > OCTETS_MAX {
         return reader.fail(&format!("longer than {OCTETS_MAX} octets"));
     }
@@ -119,6 +125,8 @@ fn parse_nested(text: &str, schema: &Schema, depth: u8) -> Result<ObjectPath, Pa
 struct Reader<'t, 's> {
     text: &'t str,
     rest: &'t str,
+    /// The namespace, unless the text names another.
+    inside: NamespaceId,
     schema: &'s Schema,
     depth: u8,
 }
@@ -148,7 +156,7 @@ impl<'t> Reader<'t, '_> {
         self.text = self.rest;
         let namespace = self.namespace()?;
         let name = self.until(|c| matches!(c, '.' | '='));
-        let Some(class) = self.schema.class_by_name(name) else {
+        let Some(class) = self.schema.find_in(self.inside, name).map(|id| self.schema.class(id)) else {
             self.rest = self.rest_from(name);
             let shown: String = name.chars().take(64).collect();
             return self.fail(&format!("there is no class \"{shown}\""));
@@ -188,6 +196,11 @@ impl<'t> Reader<'t, '_> {
         if namespace.is_empty() || namespace.split('/').any(str::is_empty) {
             return self.fail("expected a namespace before \":\"");
         }
+        let Some(named) = self.schema.find_namespace(&namespace) else {
+            let shown: String = namespace.chars().take(64).collect();
+            return self.fail(&format!("there is no namespace \"{shown}\""));
+        };
+        self.inside = named;
         self.until(|c| c == ':');
         self.eat(':');
         Ok(Some(Text::Owned(namespace)))
@@ -241,7 +254,9 @@ impl<'t> Reader<'t, '_> {
             return self.fail(&format!("the value of {} stands without quotes", property.name));
         }
         let value = if property.cim_type == CimType::Reference {
-            parse_nested(&text, self.schema, self.depth + 1).map(Value::from).map_err(|error| error.to_string())
+            parse_nested(&text, self.inside, self.schema, self.depth + 1)
+                .map(Value::from)
+                .map_err(|error| error.to_string())
         } else {
             Value::parse(property.cim_type, &text).map_err(|error| error.to_string())
         };
@@ -331,7 +346,8 @@ mod tests {
     fn says_what_is_wrong_and_where() {
         for (text, expected) in [
             ("", "character 1 of the object path: there is no class \"\""),
-            ("root/x:No.A=1", "character 8 of the object path: there is no class \"No\""),
+            ("root/x:No.A=1", "character 1 of the object path: there is no namespace \"root/x\""),
+            ("root/CIMV2:No.A=1", "character 12 of the object path: there is no class \"No\""),
             (
                 "Msvm_Error",
                 "character 11 of the object path: expected \".\" and the keys, or \"=\" and the only key's value, \

@@ -7,16 +7,54 @@ use super::mof::{self, MofError};
 use super::name::NameIndex;
 use super::{CimType, Text, Value};
 
-/// The schema files of the product, by name. They are the only truth about classes.
-const BUILTIN: &[(&str, &str)] = &[
-    ("cim/qualifiers.mof", include_str!("../../schemas/cim/qualifiers.mof")),
-    ("cim/core.mof", include_str!("../../schemas/cim/core.mof")),
-    ("cim/associations.mof", include_str!("../../schemas/cim/associations.mof")),
-    ("cim/events.mof", include_str!("../../schemas/cim/events.mof")),
-    ("root_virtualization_v2.mof", include_str!("../../schemas/root_virtualization_v2.mof")),
+/// The namespace that is meant where none is named.
+pub const DEFAULT_NAMESPACE: &str = "root/virtualization/v2";
+
+const QUALIFIERS: (&str, &str) = ("cim/qualifiers.mof", include_str!("../../schemas/cim/qualifiers.mof"));
+const CORE: (&str, &str) = ("cim/core.mof", include_str!("../../schemas/cim/core.mof"));
+const EVENTS: (&str, &str) = ("cim/events.mof", include_str!("../../schemas/cim/events.mof"));
+const ASSOCIATIONS: (&str, &str) = ("cim/associations.mof", include_str!("../../schemas/cim/associations.mof"));
+
+/// The namespaces of the product with their schema files, by name; the default one is the first. The files are the only
+/// truth about classes. `root/cimv2` is there because clients look for an operating system in it, and has no class.
+const BUILTIN: &[(&str, &[(&str, &str)])] = &[
+    (
+        DEFAULT_NAMESPACE,
+        &[
+            QUALIFIERS,
+            CORE,
+            ASSOCIATIONS,
+            EVENTS,
+            ("root_virtualization_v2.mof", include_str!("../../schemas/root_virtualization_v2.mof")),
+        ],
+    ),
+    ("root/interop", &[QUALIFIERS, CORE, ("root_interop.mof", include_str!("../../schemas/root_interop.mof"))]),
+    ("root/cimv2", &[]),
 ];
 
-/// The place of a class in its schema.
+/// The place of a namespace in its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespaceId(pub(super) u8);
+
+impl NamespaceId {
+    /// The namespace that is meant where none is named: the first.
+    pub const DEFAULT: Self = Self(0);
+}
+
+/// A namespace: what lives in it has a name of its own there, whatever other namespaces have.
+#[derive(Debug)]
+pub struct Namespace {
+    /// Its place in the schema.
+    pub id: NamespaceId,
+    /// Its name, with forward slashes.
+    pub name: Arc<str>,
+    /// Where its classes begin among those of the schema, and how many there are.
+    first: usize,
+    count: usize,
+    index: NameIndex,
+}
+
+/// The place of a class in its schema, whatever its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub(super) u16);
 
@@ -36,11 +74,12 @@ pub struct MethodId {
     pub index: u16,
 }
 
-/// All classes of a namespace.
+/// The classes of all namespaces. Base classes are there once for each namespace that has them, so that a class and all
+/// it inherits from are always of one namespace.
 #[derive(Debug)]
 pub struct Schema {
+    namespaces: Vec<Namespace>,
     pub(super) classes: Vec<Class>,
-    index: NameIndex,
     /// By class: itself and all below it, parents first.
     subclasses: Vec<Vec<ClassId>>,
 }
@@ -52,6 +91,8 @@ pub struct Class {
     pub id: ClassId,
     /// Its name, in the case of the schema file.
     pub name: Arc<str>,
+    /// The namespace that it lives in.
+    pub namespace: NamespaceId,
     /// The class that it inherits from.
     pub superclass: Option<ClassId>,
     /// All properties, those of the topmost class first: a property has the same slot in every class below.
@@ -213,22 +254,36 @@ impl ValueMap {
 }
 
 impl Schema {
-    /// Reads MOF texts, each with the name that errors give it. Classes may stand in any order and any of the texts.
+    /// Reads MOF texts of the default namespace, each with the name that errors give it. Classes may stand in any order
+    /// and any of the texts.
     pub fn parse(sources: &[(&str, &str)]) -> Result<Schema, MofError> {
-        mof::build::build(sources)
+        Schema::parse_namespaces(&[(DEFAULT_NAMESPACE, sources)])
     }
 
-    /// The product's own schema of `root/virtualization/v2`, parsed at the first call.
+    /// Reads the MOF texts of several namespaces, the default one first.
+    pub fn parse_namespaces(namespaces: &[(&str, &[(&str, &str)])]) -> Result<Schema, MofError> {
+        mof::build::build(namespaces)
+    }
+
+    /// The product's own schema, parsed at the first call.
     ///
     /// # Panics
     /// Never in a build whose tests pass: the texts are part of the program and a test parses them.
     pub fn builtin() -> &'static Schema {
         static BUILT: OnceLock<Schema> = OnceLock::new();
-        BUILT.get_or_init(|| Schema::parse(BUILTIN).expect("a test parses the embedded schema files"))
+        BUILT.get_or_init(|| Schema::parse_namespaces(BUILTIN).expect("a test parses the embedded schema files"))
     }
 
-    pub(super) fn new(classes: Vec<Class>) -> Schema {
-        let index = NameIndex::new(classes.iter().map(|class| class.name.as_ref()));
+    /// The classes of the namespaces named, each with as many classes as stand there, one namespace after the other.
+    pub(super) fn new(names: &[(&str, usize)], classes: Vec<Class>) -> Schema {
+        let mut namespaces = Vec::with_capacity(names.len());
+        let mut first = 0;
+        for (id, (name, count)) in (0..).map(NamespaceId).zip(names) {
+            let own = classes.get(first..first + count).unwrap_or_default();
+            let index = NameIndex::new(own.iter().map(|class| class.name.as_ref()));
+            namespaces.push(Namespace { id, name: (*name).into(), first, count: *count, index });
+            first += count;
+        }
         let subclasses = classes
             .iter()
             .map(|top| {
@@ -237,12 +292,49 @@ impl Schema {
                 below.iter().map(|class| class.id).collect()
             })
             .collect();
-        Schema { classes, index, subclasses }
+        Schema { namespaces, classes, subclasses }
     }
 
-    /// The class of a name, without regard to case.
+    /// All namespaces, the default one first.
+    pub fn namespaces(&self) -> &[Namespace] {
+        &self.namespaces
+    }
+
+    /// The namespace of an id.
+    ///
+    /// # Panics
+    /// When the id was made by a larger schema.
+    pub fn namespace(&self, id: NamespaceId) -> &Namespace {
+        self.namespaces.get(usize::from(id.0)).expect("a namespace id belongs to the schema that made it")
+    }
+
+    /// The name of the namespace of a class.
+    pub fn namespace_of(&self, class: ClassId) -> &Arc<str> {
+        &self.namespace(self.class(class).namespace).name
+    }
+
+    /// The namespace of a name: case does not matter, slash and backslash are the same, and either may stand around it.
+    pub fn find_namespace(&self, name: &str) -> Option<NamespaceId> {
+        self.namespaces.iter().find(|namespace| namespace.is_named(name)).map(|namespace| namespace.id)
+    }
+
+    /// The class of a name in the default namespace, without regard to case.
     pub fn find(&self, name: &str) -> Option<ClassId> {
-        self.index.find(name, |at| self.classes.get(usize::from(at)).map(|class| class.name.as_ref())).map(ClassId)
+        self.find_in(NamespaceId::DEFAULT, name)
+    }
+
+    /// The class of a name in a namespace, without regard to case.
+    pub fn find_in(&self, namespace: NamespaceId, name: &str) -> Option<ClassId> {
+        let namespace = self.namespace(namespace);
+        let class_at = |at: u16| self.classes.get(namespace.first + usize::from(at));
+        let found = namespace.index.find(name, |at| class_at(at).map(|class| class.name.as_ref()))?;
+        class_at(found).map(|class| class.id)
+    }
+
+    /// The classes of a namespace, superclasses first.
+    pub fn classes_of(&self, namespace: NamespaceId) -> &[Class] {
+        let Namespace { first, count, .. } = *self.namespace(namespace);
+        self.classes.get(first..first + count).unwrap_or_default()
     }
 
     /// The class of an id.
@@ -253,12 +345,12 @@ impl Schema {
         self.classes.get(id.index()).expect("a class id belongs to the schema that made it")
     }
 
-    /// The class of a name, without regard to case.
+    /// The class of a name in the default namespace, without regard to case.
     pub fn class_by_name(&self, name: &str) -> Option<&Class> {
         self.find(name).map(|id| self.class(id))
     }
 
-    /// All classes.
+    /// All classes of all namespaces.
     pub fn classes(&self) -> &[Class] {
         &self.classes
     }
@@ -277,6 +369,15 @@ impl Schema {
     /// The method of an id.
     pub fn method(&self, id: MethodId) -> Option<&Method> {
         self.class(id.class).methods.get(usize::from(id.index))
+    }
+}
+
+impl Namespace {
+    /// Whether `text` means this namespace.
+    fn is_named(&self, text: &str) -> bool {
+        let text = text.trim().trim_matches(['/', '\\']);
+        let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'\\' && b == b'/');
+        text.len() == self.name.len() && text.bytes().zip(self.name.bytes()).all(same)
     }
 }
 

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::auth::Role;
 use crate::cim::Schema;
 use crate::provider::{Patterns, Registry, Rule};
-use crate::wscim::NAMESPACE;
 
 /// The names that patterns can fit.
 pub(super) struct Known {
@@ -20,7 +19,7 @@ impl Known {
         let schema = Schema::builtin();
         let registry = Registry::new(schema).ok()?;
         Some(Self {
-            namespaces: vec![NAMESPACE.to_owned()],
+            namespaces: schema.namespaces().iter().map(|namespace| namespace.name.to_string()).collect(),
             classes: registry.classes().map(|class| schema.class(class).name.to_string()).collect(),
             methods: registry.methods().map(|row| row.name.to_owned()).collect(),
         })

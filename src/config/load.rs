@@ -202,15 +202,17 @@ impl Builder {
     }
 
     fn read_flags(&mut self, flags: &ServeFlags) {
-        let ServeFlags { place, http, https, allow_unencrypted, log_format, log_level } = flags;
+        let ServeFlags { place, http, https, allow_unencrypted, profile, log_format, log_level } = flags;
         let data_dir = place.data_dir.as_ref().map(|path| Value::String(path.display().to_string()));
         let text = |value: &Option<String>| value.clone().map(Value::String);
         let format = log_format.and_then(|format| Value::try_from(format).ok());
+        let profile = profile.and_then(|profile| Value::try_from(profile).ok());
         let given = [
             ("data_dir", "--data-dir", data_dir),
             ("http", "--http", text(http)),
             ("https", "--https", text(https)),
             ("allow_unencrypted", "--allow-unencrypted", allow_unencrypted.map(Value::Boolean)),
+            ("profile", "--profile", profile),
             ("log.format", "--log-format", format),
             ("log.level", "--log-level", text(log_level)),
         ];
@@ -343,7 +345,7 @@ fn meaning(meant: Option<&str>) -> String {
 pub(super) mod tests {
     use std::path::PathBuf;
 
-    use super::super::LogFormat;
+    use super::super::{LogFormat, ProfileName};
     use super::*;
 
     pub(in crate::config) fn load_text(
@@ -373,11 +375,23 @@ pub(super) mod tests {
         let config = &loaded.config;
         assert_eq!((config.http_address(), config.https_address()), (Some("127.0.0.1:3"), None));
         assert_eq!((config.host_name.as_str(), config.limits.jobs_max, config.limits.depth_max), ("file", 7, 99));
-        assert_eq!(config.max_active_transfers, 6);
+        assert_eq!((config.max_active_transfers, config.profile), (6, ProfileName::Ms));
         let shown = loaded.to_toml();
         assert!(shown.contains("http = \"127.0.0.1:3\" # --http\n"), "{shown}");
         assert!(shown.contains("https = \"off\" # FAILBACKD_HTTPS\n"), "{shown}");
         assert!(shown.contains("f.toml, line 5\n"), "{shown}");
+    }
+
+    #[test]
+    fn the_profile_comes_from_file_variable_or_flag() {
+        let profile = |text, variables: &[_], flag| {
+            let flags = ServeFlags { profile: flag, ..ServeFlags::default() };
+            load_text(text, variables, flags).map(|loaded| loaded.config.profile)
+        };
+        assert_eq!(profile("profile = \"dmtf\"", &[], None), Ok(ProfileName::Dmtf));
+        assert_eq!(profile("profile = \"dmtf\"", &[("FAILBACKD_PROFILE", "ms")], None), Ok(ProfileName::Ms));
+        assert_eq!(profile("", &[("FAILBACKD_PROFILE", "ms")], Some(ProfileName::Dmtf)), Ok(ProfileName::Dmtf));
+        assert!(problems("profile = \"windows\"").contains("line 1: profile: unknown variant `windows`"));
     }
 
     #[test]
@@ -421,7 +435,7 @@ pub(super) mod tests {
             let told = problems(&format!("[[access]]\nusers = [\"otto\", \"{user}\"]\nvms = []\n"));
             assert!(told.contains("f.toml, line 1: access: users go by their names"), "{told}");
         }
-        let file = "[[access]]\nusers = [\"*\"]\nnamespaces = [\"\\\\Root\\\\Virtualization\\\\V2\", \"root/cimv2\"]\n\
+        let file = "[[access]]\nusers = [\"*\"]\nnamespaces = [\"\\\\Root\\\\Virtualization\\\\V2\", \"root/cimv9\"]\n\
                     classes = [\"msvm_concrete*\", \"CIM_Job\"]\nmethods = [\"getError??\", \"Initiate\"]\nvms = [\"none\"]\n\
                     [[access]]\nusers = []\n";
         let told = load_text(file, &[], ServeFlags::default()).unwrap().warnings;
@@ -430,7 +444,7 @@ pub(super) mod tests {
         assert_eq!(
             lines,
             [
-                "line 3: access.namespaces: \"root/cimv2\" fits no namespace of this server",
+                "line 3: access.namespaces: \"root/cimv9\" fits no namespace of this server",
                 "line 4: access.classes: \"CIM_Job\" fits no class with instances of this server",
                 "line 5: access.methods: \"Initiate\" fits no method of this server",
                 "line 8: access.users: an empty list names nobody, so that the rule limits nobody",

@@ -23,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::provider::Rules;
+use crate::wsman::Profile;
 
 pub use access::AccessRule;
 pub use audit::AuditConfig;
@@ -49,6 +50,8 @@ pub struct Config {
     pub https: String,
     /// Take passwords over clear text.
     pub allow_unencrypted: bool,
+    /// What holds where the standards and the practice of WinRM differ.
+    pub profile: ProfileName,
     /// Transfers at the same time; the other jobs wait in order.
     pub max_active_transfers: u32,
     /// Octets a second that all transfers together may move; 0 means no limit.
@@ -90,6 +93,7 @@ impl Default for Config {
             http: "127.0.0.1:5985".to_owned(),
             https: "127.0.0.1:5986".to_owned(),
             allow_unencrypted: false,
+            profile: ProfileName::default(),
             max_active_transfers: 6,
             link_octets_per_second_max: 0,
             time_before_removal_ms: 300_000,
@@ -156,6 +160,27 @@ impl Config {
             problems.push(("data_dir", "it is empty".to_owned()));
         }
         problems
+    }
+}
+
+/// Whose word counts where the standards and the practice of WinRM differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ProfileName {
+    /// As WinRM does it: for Windows' clients, and those that were written against Windows.
+    #[default]
+    Ms,
+    /// As DSP0226 and DSP0227 have it.
+    Dmtf,
+}
+
+impl ProfileName {
+    /// What holds at each place.
+    pub const fn places(self) -> &'static Profile {
+        match self {
+            Self::Ms => &Profile::MS,
+            Self::Dmtf => &Profile::DMTF,
+        }
     }
 }
 
@@ -283,6 +308,9 @@ pub struct ServeFlags {
     /// Take passwords over clear text [env: FAILBACKD_ALLOW_UNENCRYPTED]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub allow_unencrypted: Option<bool>,
+    /// Whose word counts where standards and WinRM differ [env: FAILBACKD_PROFILE] [default: ms]
+    #[arg(long, value_enum)]
+    pub profile: Option<ProfileName>,
     /// Form of the log [env: FAILBACKD_LOG_FORMAT] [default: auto]
     #[arg(long, value_enum)]
     pub log_format: Option<LogFormat>,

@@ -5,10 +5,9 @@
 //! A refusal tells the client that it was one; which role or rule was missing stands in the log.
 
 use crate::auth::{Principal, Role};
-use crate::cim::{ClassId, Schema};
+use crate::cim::{ClassId, NamespaceId, Schema};
 use crate::provider::{Access, Dimension, Missing, Permissions, Registry};
 use crate::soap::Fault;
-use crate::wscim::NAMESPACE;
 use crate::wsman::{Operation, fault};
 
 /// The role that an operation needs before its target is looked at. A method may need more: see [`method_role`].
@@ -46,8 +45,21 @@ pub(crate) fn check(principal: &Principal, needed: Role, what: &str) -> Result<(
 }
 
 /// Refuses a caller from whom the namespace is kept.
-pub(crate) fn check_namespace(permissions: &Permissions) -> Result<(), Fault> {
-    permissions.check(Dimension::Namespaces, NAMESPACE).map_err(|missing| kept("the namespace", NAMESPACE, missing))
+pub(crate) fn check_namespace(permissions: &Permissions, id: NamespaceId, schema: &Schema) -> Result<(), Fault> {
+    let name = &schema.namespace(id).name;
+    permissions.check(Dimension::Namespaces, name).map_err(|missing| kept("the namespace", name, missing))
+}
+
+/// Refuses a caller from whom every namespace is kept: there is nothing that could be pulled or released.
+pub(crate) fn check_some_namespace(permissions: &Permissions, schema: &Schema) -> Result<(), Fault> {
+    let mut refused = Ok(());
+    for namespace in schema.namespaces() {
+        refused = check_namespace(permissions, namespace.id, schema);
+        if refused.is_ok() {
+            break;
+        }
+    }
+    refused
 }
 
 /// Refuses a caller from whom the class and all classes with instances below it are kept: what is reached by the name
@@ -58,7 +70,7 @@ pub(crate) fn check_class(
     class: ClassId,
     schema: &Schema,
 ) -> Result<(), Fault> {
-    check_namespace(permissions)?;
+    check_namespace(permissions, schema.class(class).namespace, schema)?;
     let name = |class: ClassId| &*schema.class(class).name;
     let Err(missing) = permissions.check(Dimension::Classes, name(class)) else { return Ok(()) };
     if registry.served(class, schema).iter().any(|below| permissions.admit(Dimension::Classes, name(*below))) {

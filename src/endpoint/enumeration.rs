@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cim::{ClassId, Query, Resolved};
+use crate::cim::{ClassId, NamespaceId, Query, Resolved};
 use crate::soap::Fault;
-use crate::wscim::Target;
+use crate::wscim::{Resource, Target};
 use crate::wsman::{
     self, Correlation, Enumerate, EnumerationMode, Filter, PolymorphismMode, Pull, Release, fault, uri,
 };
@@ -21,7 +21,7 @@ impl Exchange<'_> {
     pub(super) fn enumerate(&self, enumerate: &Enumerate<'_>, journal: &mut Journal) -> Result<Reply, Fault> {
         let endpoint = self.endpoint;
         let resource = self.resource()?;
-        let (class, query) = self.scope(resource.target, enumerate.filter.as_ref())?;
+        let (class, query) = self.scope(resource, enumerate.filter.as_ref())?;
         journal.class = Some(Arc::clone(&endpoint.schema.class(class).name));
         endpoint.check_class(self.call, class)?;
         if query.as_ref().is_some_and(|query| query.projection().is_some()) && enumerate.mode != EnumerationMode::Object
@@ -78,9 +78,9 @@ impl Exchange<'_> {
     }
 
     /// The class and query that an Enumerate is about.
-    fn scope(&self, target: Target, filter: Option<&Filter<'_>>) -> Result<(ClassId, Option<SharedQuery>), Fault> {
+    fn scope(&self, resource: Resource, filter: Option<&Filter<'_>>) -> Result<(ClassId, Option<SharedQuery>), Fault> {
         let Some(filter) = filter else {
-            return match target {
+            return match resource.target {
                 Target::Class(class) => Ok((class, None)),
                 Target::All => Err(fault::unsupported_feature_filtering_required(
                     "the resource URI names all classes, so that a query has to say which; \
@@ -88,9 +88,9 @@ impl Exchange<'_> {
                 )),
             };
         };
-        let query = self.query(filter)?;
+        let query = self.query(filter, resource.namespace)?;
         let class = query.class();
-        if let Target::Class(named) = target
+        if let Target::Class(named) = resource.target
             && !self.endpoint.schema.is_a(class, named)
         {
             return Err(fault::cannot_process_filter(format!(
@@ -103,21 +103,24 @@ impl Exchange<'_> {
     }
 
     //= ENU-07, ENU-08, ENU-09, ENU-11
-    fn query(&self, filter: &Filter<'_>) -> Result<Query<Resolved>, Fault> {
+    fn query(&self, filter: &Filter<'_>, namespace: NamespaceId) -> Result<Query<Resolved>, Fault> {
         if !is_wql(&filter.dialect) {
             return Err(fault::unknown_filter_dialect(&filter.dialect, &[uri::DIALECT_WQL]));
         }
         let parsed = Query::parse(&filter.text).map_err(|error| fault::cannot_process_filter(error.to_string()))?;
-        parsed.resolve(self.endpoint.schema).map_err(|error| fault::cannot_process_filter(error.to_string()))
+        parsed
+            .resolve_in(namespace, self.endpoint.schema)
+            .map_err(|error| fault::cannot_process_filter(error.to_string()))
     }
 
     /// The resource URI of a Pull may differ from its Enumerate's (libvirt sends the class where it enumerated `*`), so
     /// that the context alone decides.
     pub(super) fn pull(&self, pull: &Pull<'_>) -> Result<Reply, Fault> {
-        // The context may be older than the caller's present limits; its classes are looked at page by page.
-        access::check_namespace(self.call.permissions)?;
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let (cursors, now) = (&self.endpoint.cursors, self.call.now);
         let (id, mut scan) = cursors.scan(&pull.context, self.call.principal.name(), now)?;
+        // The context may be older than the caller's present limits; its classes are looked at page by page.
+        access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
         let Some(page) = self.page(&mut scan, pull.max_elements, pull.max_time)? else { return Ok(elsewhere()) };
         if page.end {
             cursors.close(id);
@@ -136,9 +139,10 @@ impl Exchange<'_> {
 
     //= ENU-23
     pub(super) fn release(&self, release: &Release<'_>) -> Result<Reply, Fault> {
-        access::check_namespace(self.call.permissions)?;
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let cursors = &self.endpoint.cursors;
-        let (id, _) = cursors.scan(&release.context, self.call.principal.name(), self.call.now)?;
+        let (id, scan) = cursors.scan(&release.context, self.call.principal.name(), self.call.now)?;
+        access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
         cursors.close(id);
         self.bounded(self.encode(wsman::write_release_response))
     }

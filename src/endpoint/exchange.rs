@@ -43,6 +43,6 @@ impl Exchange<'_> {
     }
 
     pub(super) fn resource(&self) -> Result<Resource, Fault> {
-        Resource::resolve(&self.request.resource_uri, &self.request.selectors, self.endpoint.schema)
+        self.endpoint.resource(self.request)
     }
 }

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::cim::{Argument, Class, ClassId, Method, MethodInput, MethodResult, Schema, Value};
+use crate::cim::{Argument, Class, ClassId, Method, MethodInput, MethodResult, NamespaceId, Schema, Value};
 use crate::job::JobId;
 use crate::provider::{CallContext, Outcome as Called};
 use crate::replication::Denied;
-use crate::soap::{Fault, SelectorSet, SelectorValue, clipped};
-use crate::wscim::{self, Family, Resource};
+use crate::soap::{Fault, Selector, SelectorSet, SelectorValue, clipped};
+use crate::wscim::{self, CLASS_SELECTOR, Family, Resource};
 use crate::wsman::{self, Correlation, Invoke, Request, fault};
 use crate::xml::Writer;
 use crate::xml::text::{Encoding, encode};
 
 use super::{
-    Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, answer_fault,
-    envelope_octets_max, keys,
+    Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, envelope_octets_max, keys,
 };
 
 /// The rest of an Invoke whose effect is being made durable: the envelope but for the method's result.
@@ -52,11 +51,12 @@ impl Endpoint {
     ) -> Result<Reply, Fault> {
         journal.method = Some(clipped(&invoke.method).to_owned());
         journal.keys = keys(&request.selectors);
-        let resource = Resource::resolve(&request.resource_uri, &request.selectors, self.schema)?;
+        let resource = self.resource(request)?;
         let class = self.schema.class(resource.class()?);
         journal.class = Some(Arc::clone(&class.name));
         self.check_class(call, class.id)?;
         self.check_action(invoke, resource)?;
+        self.check_input_namespace(invoke, class.id)?;
         let (index, method) = find_method(class, &invoke.method)?;
         let row = self.registry.method(class.id, &method.name, self.schema).map_err(wscim::fault_of)?;
         access::check(call.principal, access::method_role(row.access), &method.name)?;
@@ -80,7 +80,7 @@ impl Endpoint {
             Called::Done(_) | Called::Denied(_) => {}
         }
         let continuation =
-            Continuation::new(call, request, invoke, correlation, encoding, resource, class, index, journal);
+            Continuation::new(self, call, request, invoke, correlation, encoding, resource, class, index, journal);
         let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
         // Told before anything is done, since it could not be told after.
         //= CTL-07, CTL-08
@@ -104,9 +104,10 @@ impl Endpoint {
     //= INV-13
     fn check_action(&self, invoke: &Invoke<'_>, resource: Resource) -> Result<(), Fault> {
         let class = resource.class()?;
-        let named = Resource::resolve(&invoke.class_uri, &SelectorSet::default(), self.schema)
-            .ok()
-            .and_then(|named| named.class().ok());
+        // A class URI of the DMTF says nothing about the namespace: the resource's selector does.
+        let in_same = namespace_selector(resource.namespace, self.schema);
+        let named =
+            Resource::resolve(&invoke.class_uri, &in_same, self.schema).ok().and_then(|named| named.class().ok());
         match named {
             Some(named) if self.schema.is_a(class, named) => Ok(()),
             Some(named) => Err(fault::action_mismatch(format!(
@@ -119,6 +120,22 @@ impl Endpoint {
                 invoke.class_uri, invoke.method
             ))),
         }
+    }
+
+    /// The `_INPUT` element is in the namespace of the class or of one above it, in any form of its URI.
+    //= INV-03, INV-04
+    fn check_input_namespace(&self, invoke: &Invoke<'_>, class: ClassId) -> Result<(), Fault> {
+        let Some(input) = invoke.input.filter(|_| self.settings.profile.checks_input_namespace) else { return Ok(()) };
+        let named = Resource::resolve(input.namespace(), &SelectorSet::default(), self.schema);
+        if named.and_then(|named| named.class()).is_ok_and(|named| self.schema.is_a(class, named)) {
+            return Ok(());
+        }
+        Err(fault::invalid_representation_invalid_namespace(format!(
+            "{} is in the namespace {:?}, not in that of its class, {}",
+            clipped(input.local()),
+            clipped(input.namespace()),
+            self.schema.class(class).name
+        )))
     }
 
     /// Answers with the result of a command: `4096` and the job, or `0` from a backend that finished at once.
@@ -161,6 +178,7 @@ impl Endpoint {
             octets: encode(octets, encoding),
             encoding,
             is_fault: false,
+            status: 200,
             journal: journal.with(Outcome::Returned(result.return_value)),
         }
     }
@@ -174,6 +192,7 @@ impl Continuation {
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one exchange, each borrowed from another owner")]
     fn new(
+        endpoint: &Endpoint,
         call: &Call<'_>,
         request: &Request<'_>,
         invoke: &Invoke<'_>,
@@ -203,10 +222,16 @@ impl Continuation {
             family: resource.family,
             encoding,
             journal: journal.clone(),
-            timed_out: Box::new(answer_fault(correlation, call.ids, encoding, journal.clone(), &late)),
+            timed_out: Box::new(endpoint.refuse(correlation, call.ids, encoding, journal.clone(), &late)),
             timeout: request.operation_timeout.unwrap_or(OPERATION_TIMEOUT),
         }
     }
+}
+
+/// The selector that names a namespace.
+fn namespace_selector(namespace: NamespaceId, schema: &Schema) -> SelectorSet {
+    let value = SelectorValue::Text(schema.namespace(namespace).name.to_string());
+    SelectorSet(vec![Selector { name: CLASS_SELECTOR.to_owned(), value }])
 }
 
 /// Room for the result of a method that changes something: a return value and the reference to a job.

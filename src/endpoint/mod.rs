@@ -15,6 +15,7 @@ mod exchange;
 mod invoke;
 mod journal;
 mod operations;
+mod options;
 mod scan;
 mod transfer;
 
@@ -28,9 +29,9 @@ use crate::cim::Schema;
 use crate::job::{JobId, Timestamp};
 use crate::provider::{Permissions, Registry};
 use crate::replication::{Command, View};
-use crate::soap::{Fault, SelectorSet, SelectorValue, clipped};
+use crate::soap::{Fault, FaultCode, SelectorSet, SelectorValue, clipped};
 use crate::wscim::Codec;
-use crate::wsman::{self, Correlation, Operation, fault};
+use crate::wsman::{self, Correlation, Operation, Profile, fault};
 use crate::xml::text::{Encoding, decode, encode};
 use crate::xml::{Document, Limits};
 
@@ -64,6 +65,8 @@ pub struct EndpointSettings {
     pub profiles: Vec<&'static str>,
     /// The name of this host in faults.
     pub machine: Arc<str>,
+    /// What holds where the standards and WinRM differ.
+    pub profile: &'static Profile,
 }
 
 /// The sans-IO endpoint: schema, providers and enumeration contexts.
@@ -138,8 +141,10 @@ pub struct Answer {
     pub octets: Vec<u8>,
     /// That encoding.
     pub encoding: Encoding,
-    /// Whether the envelope holds a fault (HTTP status 500).
+    /// Whether the envelope holds a fault.
     pub is_fault: bool,
+    /// The HTTP status: 200, or that of the fault.
+    pub status: u16,
     /// What the log says of the exchange.
     pub journal: Journal,
 }
@@ -167,17 +172,17 @@ impl Endpoint {
             Err(error) => {
                 let fault = fault::encoding_limit_character_set(error.to_string());
                 let encoding = error.answer_in();
-                return Step::Respond(answer_fault(&Correlation::default(), call.ids, encoding, journal, &fault));
+                return Step::Respond(self.refuse(&Correlation::default(), call.ids, encoding, journal, &fault));
             }
         };
         let document = match Document::parse(&text, &self.settings.limits) {
             Ok(document) => document,
             Err(error) => {
                 let fault = fault::not_xml(&error);
-                return Step::Respond(answer_fault(&Correlation::default(), call.ids, encoding, journal, &fault));
+                return Step::Respond(self.refuse(&Correlation::default(), call.ids, encoding, journal, &fault));
             }
         };
-        let (mut correlation, request) = wsman::decode(&document);
+        let (mut correlation, request) = wsman::decode(&document, self.settings.profile);
         correlation.machine = Some(Arc::clone(&self.settings.machine));
         journal.message_id = correlation.relates_to.as_deref().map(|id| clipped(id).to_owned());
         let reply = request.map_err(|fault| *fault).and_then(|request| {
@@ -192,10 +197,11 @@ impl Endpoint {
                 octets: encode(octets, encoding),
                 encoding,
                 is_fault: false,
+                status: 200,
                 journal: journal.with(Outcome::Ok),
             }),
             Ok(Reply::Step(step)) => *step,
-            Err(fault) => Step::Respond(answer_fault(&correlation, call.ids, encoding, journal, &fault)),
+            Err(fault) => Step::Respond(self.refuse(&correlation, call.ids, encoding, journal, &fault)),
         }
     }
 
@@ -214,14 +220,14 @@ impl Endpoint {
             Ok(decoded) => decoded,
             Err(error) => {
                 let fault = fault::encoding_limit_character_set(error.to_string());
-                return Ok(answer_fault(&unknown, ids, error.answer_in(), journal, &fault));
+                return Ok(self.refuse(&unknown, ids, error.answer_in(), journal, &fault));
             }
         };
         let document = match Document::parse(&text, &self.settings.limits) {
             Ok(document) => document,
-            Err(error) => return Ok(answer_fault(&unknown, ids, encoding, journal, &fault::not_xml(&error))),
+            Err(error) => return Ok(self.refuse(&unknown, ids, encoding, journal, &fault::not_xml(&error))),
         };
-        let (correlation, request) = wsman::decode(&document);
+        let (correlation, request) = wsman::decode(&document, self.settings.profile);
         journal.message_id = correlation.relates_to.as_deref().map(|id| clipped(id).to_owned());
         match request.map(|request| request.operation) {
             Ok(Operation::Identify(namespace)) => {
@@ -231,6 +237,7 @@ impl Endpoint {
                     octets: encode(octets, encoding),
                     encoding,
                     is_fault: false,
+                    status: 200,
                     journal: journal.with(Outcome::Ok),
                 })
             }
@@ -238,7 +245,30 @@ impl Endpoint {
                 let fault = fault::access_denied("only Identify is answered without authentication");
                 Err(Journal { operation: other.name(), ..journal }.with(Outcome::of_fault(&fault)))
             }
-            Err(fault) => Ok(answer_fault(&correlation, ids, encoding, journal, &fault)),
+            Err(fault) => Ok(self.refuse(&correlation, ids, encoding, journal, &fault)),
+        }
+    }
+
+    /// The answer that a fault is. Never larger than the client takes.
+    //= CTL-07, HTTP-04
+    fn refuse(
+        &self,
+        correlation: &Correlation<'_>,
+        ids: &dyn Fn() -> Uuid,
+        encoding: Encoding,
+        journal: Journal,
+        fault: &Fault,
+    ) -> Answer {
+        let mut octets = Vec::with_capacity(1_536);
+        let octets_max = envelope_octets_max(&self.settings, correlation.envelope_octets_max, encoding);
+        wsman::encode_fault_within(&mut octets, correlation, ids(), fault, octets_max);
+        let is_sender = fault.code == FaultCode::Sender;
+        Answer {
+            octets: encode(octets, encoding),
+            encoding,
+            is_fault: true,
+            status: if is_sender { self.settings.profile.sender_fault_status } else { 500 },
+            journal: journal.with(Outcome::of_fault(fault)),
         }
     }
 }
@@ -269,23 +299,6 @@ fn envelope_octets_max(settings: &EndpointSettings, asked: Option<u32>, encoding
     let octets = asked.unwrap_or(settings.envelope_octets_max).min(settings.envelope_octets_max);
     let octets = usize::try_from(octets).unwrap_or(usize::MAX);
     if matches!(encoding, Encoding::Utf8) { octets } else { octets.saturating_sub(2) / 2 }
-}
-
-fn answer_fault(
-    correlation: &Correlation<'_>,
-    ids: &dyn Fn() -> Uuid,
-    encoding: Encoding,
-    journal: Journal,
-    fault: &Fault,
-) -> Answer {
-    let mut octets = Vec::with_capacity(1_536);
-    wsman::encode_fault(&mut octets, correlation, ids(), fault);
-    Answer {
-        octets: encode(octets, encoding),
-        encoding,
-        is_fault: true,
-        journal: journal.with(Outcome::of_fault(fault)),
-    }
 }
 
 /// The time a client gives an operation when it says nothing (the default of WinRM).

@@ -2,12 +2,13 @@
 
 use crate::cim::ClassId;
 use crate::provider::ReadContext;
-use crate::soap::Fault;
+use crate::soap::{Fault, SelectorSet};
+use crate::wscim::Resource;
 use crate::wsman::{self, Correlation, Operation, Request, fault};
 use crate::xml::text::Encoding;
 
 use super::exchange::Exchange;
-use super::{Call, Endpoint, EndpointSettings, Journal, Reply, access, envelope_octets_max};
+use super::{Call, Endpoint, EndpointSettings, Journal, Reply, access, envelope_octets_max, options};
 
 impl Endpoint {
     pub(super) fn dispatch(
@@ -20,6 +21,7 @@ impl Endpoint {
     ) -> Result<Reply, Fault> {
         journal.operation = request.operation.name();
         access::check(call.principal, access::operation_role(&request.operation), request.operation.name())?;
+        options::check(request, self.settings.profile)?;
         let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
         let exchange = Exchange { endpoint: self, call, request, correlation, octets_max };
         match &request.operation {
@@ -45,6 +47,21 @@ impl Endpoint {
                 "{} is not offered for this resource; settings change through the methods of Msvm_ReplicationService",
                 request.operation.name()
             ))),
+        }
+    }
+
+    /// The resource that a request names.
+    //= RES-18
+    pub(super) fn resource(&self, request: &Request<'_>) -> Result<Resource, Fault> {
+        let found = Resource::resolve(&request.resource_uri, &request.selectors, self.schema);
+        let names_namespace = Resource::resolve(&request.resource_uri, &SelectorSet::default(), self.schema)
+            .is_ok_and(|resource| !resource.family.names_namespace());
+        match found {
+            // With one selector less there was nothing wrong: the two name different namespaces.
+            Err(conflict) if names_namespace && self.settings.profile.namespace_conflict_is_internal => {
+                Err(fault::internal_error(conflict.reason))
+            }
+            found => found,
         }
     }
 

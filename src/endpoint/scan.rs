@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cim::{CimInstance, ClassId, Query, Resolved, Schema};
+use crate::cim::{CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
 use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink};
 use crate::soap::Fault;
 use crate::wscim::{self, Codec, Family};
@@ -16,6 +16,7 @@ use super::Pace;
 /// What is enumerated, in which shape, and how far it has come.
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
+    namespace: NamespaceId,
     classes: Arc<[ClassId]>,
     query: Option<Arc<Query<Resolved>>>,
     mode: EnumerationMode,
@@ -74,7 +75,13 @@ impl Scan {
             classes.retain(|served| *served == class);
         }
         let shown_as = (polymorphism == PolymorphismMode::ExcludeSubClassProperties).then_some(class);
-        Self { classes: classes.into(), query, mode, shown_as, family, class: 0, after: None }
+        let namespace = schema.class(class).namespace;
+        Self { namespace, classes: classes.into(), query, mode, shown_as, family, class: 0, after: None }
+    }
+
+    /// The namespace of all its classes.
+    pub(crate) fn namespace(&self) -> NamespaceId {
+        self.namespace
     }
 
     /// The class that is being read, and its provider.

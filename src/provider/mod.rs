@@ -1,6 +1,7 @@
 //! CIM providers over the view: synchronous, with no store, backend or lock behind them. One provider a class, and one
 //! visible table of methods; both are proved against the MOF when the registry is built.
 
+mod interop;
 mod lookup;
 mod methods;
 pub mod msvm;
@@ -131,7 +132,7 @@ pub enum Outcome {
     Cancel(JobId),
 }
 
-/// Every provider and method row of the namespace.
+/// Every provider and method row.
 #[derive(Debug)]
 pub struct Registry {
     providers: Vec<Option<Box<dyn Provider>>>,
@@ -145,10 +146,10 @@ pub struct Registry {
 pub struct SchemaMismatch(pub String);
 
 impl Registry {
-    /// The providers of `root/virtualization/v2`. Fails when the MOF lacks a class, property or method they name.
+    /// The providers of all namespaces. Fails when the MOF lacks a class, property or method they name.
     pub fn new(schema: &Schema) -> Result<Self, SchemaMismatch> {
         let mut providers: Vec<Option<Box<dyn Provider>>> = schema.classes().iter().map(|_| None).collect();
-        for provider in msvm::providers(schema)? {
+        for provider in msvm::providers(schema)?.into_iter().chain(interop::providers(schema)?) {
             if let Some(slot) = providers.get_mut(provider.class().index()) {
                 *slot = Some(provider);
             }

@@ -72,7 +72,7 @@ impl Handler for WsmanHandler {
             };
             shared.record(&context, &answer.journal, started);
             transport::Answer {
-                status: if answer.is_fault { 500 } else { 200 },
+                status: answer.status,
                 body: answer.octets,
                 content_type: content_type(answer.encoding),
             }

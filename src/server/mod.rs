@@ -209,6 +209,7 @@ fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch
         version: format!("OS: 0.0.0 SP: 0.0 Stack: 3.0 failbackd {}", env!("CARGO_PKG_VERSION")),
         profiles: logins::profiles(config),
         machine: host_name.into(),
+        profile: config.profile.places(),
     };
     Ok(Endpoint::new(schema, Registry::new(schema)?, settings))
 }

@@ -101,7 +101,11 @@ impl Fault {
     /// stays small whatever was sent. //= ENV-21
     #[must_use]
     pub fn bounded(reason: Cow<'static, str>) -> Cow<'static, str> {
-        match reason.char_indices().nth(REASON_CHARACTERS_MAX).map(|(end, _)| end) {
+        Self::cut(reason, REASON_CHARACTERS_MAX)
+    }
+
+    fn cut(reason: Cow<'static, str>, characters_max: usize) -> Cow<'static, str> {
+        match reason.char_indices().nth(characters_max).map(|(end, _)| end) {
             None => reason,
             Some(end) => Cow::Owned(format!("{}…", reason.get(..end).unwrap_or_default())),
         }
@@ -154,16 +158,25 @@ impl Fault {
         self
     }
 
+    /// The same fault with texts of which each is at most 128 characters long, and without ready markup.
+    #[must_use]
+    pub fn shortened(&self) -> Self {
+        let mut short = self.clone();
+        short.reason = Self::cut(short.reason, 128);
+        for item in &mut short.detail {
+            item.text = Self::cut(Cow::Owned(std::mem::take(&mut item.text)), 128).into_owned();
+        }
+        short.not_understood.truncate(1);
+        short.not_understood.retain(|(namespace, local)| namespace.len() + local.len() <= 512);
+        short.detail_markup.clear();
+        short
+    }
+
     /// The same fault with one more element in its detail.
     #[must_use]
     pub fn with_item(mut self, item: DetailItem) -> Self {
         self.detail.push(item);
         self
-    }
-
-    /// HTTP status. Windows sends 500 with every SOAP fault, and clients drop the body of other codes. //= HTTP-04
-    pub const fn http_status(&self) -> u16 {
-        500
     }
 
     /// The header blocks that a fault of the SOAP layer carries besides the addressing ones.

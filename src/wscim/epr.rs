@@ -1,11 +1,11 @@
 //! Endpoint references to and from object paths (DSP0227 6, DSP0230).
 
-use crate::cim::{CimInstance, CimType, Class, ClassId, ObjectPath, Schema, Value};
+use crate::cim::{CimInstance, CimType, Class, ClassId, NamespaceId, ObjectPath, Schema, Value};
 use crate::soap::{EndpointReference, Fault, Selector, SelectorSet, SelectorValue};
 use crate::wsman::fault;
 
 use super::instance::value_text;
-use super::resource::{CLASS_SELECTOR, Family, NAMESPACE, Resource};
+use super::resource::{CLASS_SELECTOR, Family, Resource};
 
 /// The object path that a class and a selector set name. Keys may be missing: the provider decides whether what is
 /// there names one instance. Unknown, repeated and mistyped selectors are faults.
@@ -27,7 +27,7 @@ pub fn object_path(class: ClassId, selectors: &SelectorSet, schema: &Schema) -> 
                 property.name
             )));
         }
-        keys.push((slot, key_value(property.cim_type, selector, schema)?));
+        keys.push((slot, key_value(property.cim_type, selector, declared.namespace, schema)?));
     }
     Ok(ObjectPath { namespace: None, class, keys })
 }
@@ -42,12 +42,12 @@ fn unexpected(class: &Class, name: &str) -> Fault {
     ))
 }
 
-fn key_value(cim_type: CimType, selector: &Selector, schema: &Schema) -> Result<Value, Fault> {
+fn key_value(cim_type: CimType, selector: &Selector, namespace: NamespaceId, schema: &Schema) -> Result<Value, Fault> {
     match (&selector.value, cim_type) {
         (SelectorValue::Reference(epr), CimType::Reference) => {
             Ok(Value::Reference(Box::new(path_from_epr(epr, schema)?)))
         }
-        (SelectorValue::Text(text), CimType::Reference) => match ObjectPath::parse_wmi(text, schema) {
+        (SelectorValue::Text(text), CimType::Reference) => match ObjectPath::parse_wmi_in(text, namespace, schema) {
             Ok(path) => Ok(Value::Reference(Box::new(path))),
             Err(error) => {
                 Err(fault::invalid_selectors_type_mismatch(format!("the selector {}: {error}", selector.name)))
@@ -89,9 +89,10 @@ pub fn path_to_epr(path: &ObjectPath, family: Family, schema: &Schema) -> Endpoi
         }
     }
     if family.names_namespace() {
-        selectors.push(Selector { name: CLASS_SELECTOR.to_owned(), value: SelectorValue::Text(NAMESPACE.to_owned()) });
+        let namespace = SelectorValue::Text(schema.namespace_of(path.class).to_string());
+        selectors.push(Selector { name: CLASS_SELECTOR.to_owned(), value: namespace });
     }
-    EndpointReference::anonymous(family.class_uri(&class.name), SelectorSet(selectors))
+    EndpointReference::anonymous(family.class_uri(path.class, schema), SelectorSet(selectors))
 }
 
 /// The object path of an instance: its class and the values of its keys.

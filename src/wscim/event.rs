@@ -35,7 +35,7 @@ fn write_embedded(
     // Writing to a string cannot fail.
     let _infallible = write!(element, "p:{name}");
     w.open(&element);
-    w.attribute("xmlns:r", &family.class_uri(&class.name));
+    w.attribute("xmlns:r", &family.class_uri(embedded.class, schema));
     w.attribute("xsi:type", &format!("r:{}_Type", class.name));
     w.close();
     for slot in codec.order(embedded.class) {

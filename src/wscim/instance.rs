@@ -62,12 +62,10 @@ impl Codec {
                 ClassTags {
                     order,
                     tags: class.properties.iter().map(|property| Tags::new(&property.name)).collect(),
-                    start: [
-                        format!("<p:{} xmlns:p=\"{}{}\"", class.name, Family::Wmi.base(), class.name),
-                        format!("<p:{} xmlns:p=\"{}{}\"", class.name, Family::Dmtf.base(), class.name),
-                        format!("<p:{} xmlns:p=\"{}{}\"", class.name, Family::Microsoft.base(), class.name),
-                    ]
-                    .map(|head| format!("{head}{XSI}{COMMON} xsi:type=\"p:{}_Type\">", class.name)),
+                    start: [Family::Wmi, Family::Dmtf, Family::Microsoft].map(|family| {
+                        let (name, uri) = (&class.name, family.class_uri(class.id, schema));
+                        format!("<p:{name} xmlns:p=\"{uri}\"{XSI}{COMMON} xsi:type=\"p:{name}_Type\">")
+                    }),
                     end: format!("</p:{}>", class.name),
                 }
             })

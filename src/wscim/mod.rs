@@ -12,4 +12,4 @@ pub use error::fault_of;
 pub use event::write_event;
 pub use instance::{Codec, write_instance, write_projection, write_value};
 pub use parameters::{decode_input, write_output};
-pub use resource::{CLASS_SELECTOR, Family, NAMESPACE, Resource, Target};
+pub use resource::{CLASS_SELECTOR, Family, Resource, Target, selected_namespace};

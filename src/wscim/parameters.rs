@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::cim::{
-    Argument, CimError, CimType, ClassId, Embedded, EmbeddedErrorKind, Method, MethodInput, MethodResult, ObjectPath,
-    Parameter, Schema, Value, parse_embedded,
+    Argument, CimError, CimType, ClassId, Embedded, EmbeddedErrorKind, Method, MethodInput, MethodResult, NamespaceId,
+    ObjectPath, Parameter, Schema, Value, parse_embedded,
 };
 use crate::soap::EndpointReference;
 use crate::xml::{Document, Element, Limits, Writer, name};
@@ -20,12 +20,13 @@ use super::resource::Family;
 //= INV-04, INV-08, INV-10, INV-11
 pub fn decode_input(method: &Method, input: Option<Element<'_>>, schema: &Schema) -> Result<MethodInput, CimError> {
     let mut decoded = MethodInput::empty(method);
+    let place = Place { namespace: schema.class(method.origin).namespace, schema };
     let mut arrays: Vec<Option<Vec<Value>>> = vec![None; method.parameters.len()];
     if let Some(input) = input {
         for child in input.children() {
             let (index, parameter) = find_parameter(method, child.local())?;
             if parameter.is_array {
-                let element = decode_parameter(parameter, child, schema)?;
+                let element = decode_parameter(parameter, child, place)?;
                 if let Argument::Value(value) = element
                     && let Some(values) = arrays.get_mut(index)
                 {
@@ -39,7 +40,7 @@ pub fn decode_input(method: &Method, input: Option<Element<'_>>, schema: &Schema
                     parameter.name
                 )));
             }
-            decoded.set(index, decode_parameter(parameter, child, schema)?);
+            decoded.set(index, decode_parameter(parameter, child, place)?);
         }
     }
     for (index, array) in arrays.into_iter().enumerate() {
@@ -49,6 +50,19 @@ pub fn decode_input(method: &Method, input: Option<Element<'_>>, schema: &Schema
     }
     check_required(method, &decoded)?;
     Ok(decoded)
+}
+
+/// Where the class names of a method's parameters are looked up.
+#[derive(Clone, Copy)]
+struct Place<'s> {
+    namespace: NamespaceId,
+    schema: &'s Schema,
+}
+
+impl Place<'_> {
+    fn find(self, class: &str) -> Option<ClassId> {
+        self.schema.find_in(self.namespace, class)
+    }
 }
 
 /// Whether an earlier sibling has the name of `child`: a second null parameter is a repetition too.
@@ -92,15 +106,15 @@ fn is_nil(element: Element<'_>) -> bool {
     element.attributes().any(|a| a.local == "nil" && matches!(a.value.trim(), "true" | "1"))
 }
 
-fn decode_parameter(parameter: &Parameter, element: Element<'_>, schema: &Schema) -> Result<Argument, CimError> {
+fn decode_parameter(parameter: &Parameter, element: Element<'_>, place: Place<'_>) -> Result<Argument, CimError> {
     if is_nil(element) {
         return Ok(Argument::Null);
     }
     if parameter.cim_type == CimType::Reference {
-        return decode_reference(parameter, element, schema).map(Argument::Value);
+        return decode_reference(parameter, element, place).map(Argument::Value);
     }
     if let Some(Embedded::Instance(class)) = &parameter.embedded {
-        return decode_embedded(parameter, class, element, schema);
+        return decode_embedded(parameter, class, element, place);
     }
     if element.children().next().is_some() && parameter.cim_type != CimType::Datetime {
         return Err(CimError::parameter_type(format!(
@@ -121,16 +135,16 @@ fn decode_parameter(parameter: &Parameter, element: Element<'_>, schema: &Schema
 
 /// A reference in every form that clients send: EPR children, a wrapped EPR, an embedded instance with the keys, a WMI
 /// object path, an escaped EPR, or bare text.
-fn decode_reference(parameter: &Parameter, element: Element<'_>, schema: &Schema) -> Result<Value, CimError> {
+fn decode_reference(parameter: &Parameter, element: Element<'_>, place: Place<'_>) -> Result<Value, CimError> {
     let wrong =
         |error: String| CimError::parameter_type(format!("the reference parameter {}: {error}", parameter.name));
     match element.children().next() {
         Some(first) if first.namespace() == name::ADDRESSING => {
             let epr = EndpointReference::parse(element).map_err(wrong)?;
-            reference_value(&epr, schema).map_err(wrong)
+            reference_value(&epr, place.schema).map_err(wrong)
         }
-        Some(_) => instance_reference(parameter, element, schema).map_err(wrong),
-        None => text_reference(element.text().trim(), schema).map_err(wrong),
+        Some(_) => instance_reference(parameter, element, place).map_err(wrong),
+        None => text_reference(element.text().trim(), place).map_err(wrong),
     }
 }
 
@@ -140,15 +154,15 @@ fn reference_value(epr: &EndpointReference, schema: &Schema) -> Result<Value, St
 }
 
 /// The keys of an instance written where a reference belongs (`xsi:type="p1:Class_Type"`, as omicli sends it).
-fn instance_reference(parameter: &Parameter, element: Element<'_>, schema: &Schema) -> Result<Value, String> {
+fn instance_reference(parameter: &Parameter, element: Element<'_>, place: Place<'_>) -> Result<Value, String> {
     let typed = element.attributes().find(|a| a.local == "type").map(|a| a.value);
     let named =
         typed.as_deref().map(|t| t.rsplit(':').next().unwrap_or(t)).map(|t| t.strip_suffix("_Type").unwrap_or(t));
     let class = named
         .or(parameter.reference_class.as_deref())
-        .and_then(|class| schema.find(class))
+        .and_then(|class| place.find(class))
         .ok_or_else(|| format!("it holds an instance of an unknown class '{}'", named.unwrap_or_default()))?;
-    let declared = schema.class(class);
+    let declared = place.schema.class(class);
     let mut keys: Vec<(u16, Value)> = Vec::new();
     for child in element.children() {
         if let Some((slot, property)) = declared.property(child.local())
@@ -169,7 +183,7 @@ fn instance_reference(parameter: &Parameter, element: Element<'_>, schema: &Sche
     Ok(Value::Reference(Box::new(ObjectPath { namespace: None, class, keys })))
 }
 
-fn text_reference(text: &str, schema: &Schema) -> Result<Value, String> {
+fn text_reference(text: &str, place: Place<'_>) -> Result<Value, String> {
     if text.is_empty() {
         return Err("it is empty; give an endpoint reference, a WMI object path, or a name".to_owned());
     }
@@ -182,10 +196,10 @@ fn text_reference(text: &str, schema: &Schema) -> Result<Value, String> {
         );
         let document = Document::parse(&wrapped, &Limits::default())
             .map_err(|error| format!("its text looks like an endpoint reference but is not XML: {error}"))?;
-        return reference_value(&EndpointReference::parse(document.root())?, schema);
+        return reference_value(&EndpointReference::parse(document.root())?, place.schema);
     }
     if text.contains('=') && text.contains(['.', ':', '@']) {
-        let path = ObjectPath::parse_wmi(text, schema).map_err(|error| error.to_string())?;
+        let path = ObjectPath::parse_wmi_in(text, place.namespace, place.schema).map_err(|error| error.to_string())?;
         return Ok(Value::Reference(Box::new(path)));
     }
     Ok(Value::String(text.to_owned().into()))
@@ -195,9 +209,9 @@ fn decode_embedded(
     parameter: &Parameter,
     class: &str,
     element: Element<'_>,
-    schema: &Schema,
+    place: Place<'_>,
 ) -> Result<Argument, CimError> {
-    let Some(expected) = schema.find(class) else {
+    let Some(expected) = place.find(class) else {
         return Err(CimError::parameter_type(format!("the class {class} of {} is not served", parameter.name)));
     };
     // Some clients forget to escape the CIM-XML; what they mean is plain.
@@ -215,7 +229,7 @@ fn decode_embedded(
     if text.trim().is_empty() {
         return Ok(Argument::Null);
     }
-    embedded_text(parameter, expected, &text, schema)
+    embedded_text(parameter, expected, &text, place.schema)
 }
 
 fn embedded_text(parameter: &Parameter, expected: ClassId, text: &str, schema: &Schema) -> Result<Argument, CimError> {

@@ -1,13 +1,9 @@
 //! Resource URIs to and from (namespace, class). Every spelling that real clients use for one class is accepted; the
 //! answer keeps the family of the request (DSP0227 5.1, MS-WSMV 2.2.4).
 
-use crate::cim::ClassId;
-use crate::cim::Schema;
+use crate::cim::{ClassId, DEFAULT_NAMESPACE, NamespaceId, Schema};
 use crate::soap::{Fault, SelectorSet, SelectorValue};
 use crate::wsman::fault;
-
-/// The one CIM namespace that is served.
-pub const NAMESPACE: &str = "root/virtualization/v2";
 
 /// The selector that names the CIM namespace (DSP0227 6.3).
 pub const CLASS_SELECTOR: &str = "__cimnamespace";
@@ -30,15 +26,6 @@ pub enum Family {
 }
 
 impl Family {
-    /// What stands before the class name in a URI of this family.
-    pub fn base(self) -> &'static str {
-        match self {
-            Self::Wmi => "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/",
-            Self::Dmtf => DMTF_SCHEMA,
-            Self::Microsoft => MICROSOFT_SCHEMA,
-        }
-    }
-
     /// Whether references of this family carry the `__cimnamespace` selector.
     //= RES-19
     pub fn names_namespace(self) -> bool {
@@ -46,11 +33,14 @@ impl Family {
     }
 
     /// The resource URI of a class.
-    pub fn class_uri(self, class: &str) -> String {
-        let mut uri = String::with_capacity(self.base().len() + class.len());
-        uri.push_str(self.base());
-        uri.push_str(class);
-        uri
+    //= CIM-01
+    pub fn class_uri(self, class: ClassId, schema: &Schema) -> String {
+        let name = &schema.class(class).name;
+        match self {
+            Self::Wmi => [WMI, schema.namespace_of(class), "/", name].concat(),
+            Self::Dmtf => [DMTF_SCHEMA, name].concat(),
+            Self::Microsoft => [MICROSOFT_SCHEMA, name].concat(),
+        }
     }
 }
 
@@ -68,34 +58,39 @@ pub enum Target {
 pub struct Resource {
     /// The family of its spelling.
     pub family: Family,
+    /// The namespace that it is in.
+    pub namespace: NamespaceId,
     /// What it names.
     pub target: Target,
 }
 
 impl Resource {
-    /// Resolves a resource URI with the `__cimnamespace` selector of its set.
+    /// Resolves a resource URI with the `__cimnamespace` selector of its set. A URI of the DMTF means the default
+    /// namespace when no selector names another.
     ///
-    /// Fails with `InvalidResourceURI` for an unknown scheme, namespace or class, and with `InvalidSelectors` when the
-    /// selector names another namespace.
+    /// Fails with `InvalidResourceURI` for an unknown scheme, namespace or class, with `InvalidSelectors` when the
+    /// selector names no namespace, and when URI and selector name two that differ.
+    //= RES-01, RES-02, RES-14, RES-15, RES-17
     pub fn resolve(uri: &str, selectors: &SelectorSet, schema: &Schema) -> Result<Self, Fault> {
         let uri = uri.trim();
         if uri.is_empty() {
             return Err(fault::invalid_resource_uri("the request has no ResourceURI"));
         }
-        check_namespace_selector(selectors)?;
+        let selected = selected_namespace(selectors, schema)?;
         if let Some(path) = strip_prefix_ignore_case(uri, WMI) {
-            return resolve_wmi(uri, path, schema);
+            return resolve_wmi(uri, path, selected, schema);
         }
+        let namespace = selected.unwrap_or(NamespaceId::DEFAULT);
         if DMTF_ALL.iter().any(|all| all.eq_ignore_ascii_case(uri)) {
-            return Ok(Self { family: Family::Dmtf, target: Target::All });
+            return Ok(Self { family: Family::Dmtf, namespace, target: Target::All });
         }
         for (prefix, family) in [(DMTF_SCHEMA, Family::Dmtf), (MICROSOFT_SCHEMA, Family::Microsoft)] {
             if let Some(class) = strip_prefix_ignore_case(uri, prefix) {
-                return Ok(Self { family, target: find_class(uri, class, schema)? });
+                return Ok(Self { family, namespace, target: find_class(uri, namespace, class, schema)? });
             }
         }
         Err(fault::invalid_resource_uri(format!(
-            "'{uri}' is not a resource URI of this server; classes are under {WMI}{NAMESPACE}/"
+            "'{uri}' is not a resource URI of this server; classes are under {WMI}{DEFAULT_NAMESPACE}/"
         )))
     }
 
@@ -110,52 +105,69 @@ impl Resource {
     }
 }
 
-fn check_namespace_selector(selectors: &SelectorSet) -> Result<(), Fault> {
+/// The namespace that the `__cimnamespace` selector names, if there is one.
+pub fn selected_namespace(selectors: &SelectorSet, schema: &Schema) -> Result<Option<NamespaceId>, Fault> {
     let named = selectors.0.iter().find(|selector| selector.name.eq_ignore_ascii_case(CLASS_SELECTOR));
     match named.map(|selector| &selector.value) {
-        None => Ok(()),
-        Some(SelectorValue::Text(text)) if same_namespace(text) => Ok(()),
-        Some(SelectorValue::Text(text)) => Err(fault::invalid_selectors_invalid_value(format!(
-            "{CLASS_SELECTOR} is '{text}', but this server serves the namespace {NAMESPACE} only"
-        ))),
+        None => Ok(None),
+        Some(SelectorValue::Text(text)) => match schema.find_namespace(text) {
+            Some(namespace) => Ok(Some(namespace)),
+            None => Err(fault::invalid_selectors_invalid_value(format!(
+                "{CLASS_SELECTOR} is '{text}', which is no namespace here; this server has {}",
+                namespace_names(schema)
+            ))),
+        },
         Some(SelectorValue::Reference(_)) => Err(fault::invalid_selectors_type_mismatch(format!(
             "{CLASS_SELECTOR} is a reference, not a namespace name"
         ))),
     }
 }
 
-/// Whether a spelling of a namespace means ours: case, slash and backslash do not matter.
-//= RES-18
-fn same_namespace(text: &str) -> bool {
-    let text = text.trim().trim_matches(['/', '\\']);
-    text.len() == NAMESPACE.len()
-        && text.bytes().zip(NAMESPACE.bytes()).all(|(a, b)| a.eq_ignore_ascii_case(&b) || (a == b'\\' && b == b'/'))
+fn namespace_names(schema: &Schema) -> String {
+    let names: Vec<&str> = schema.namespaces().iter().map(|namespace| &*namespace.name).collect();
+    names.join(", ")
 }
 
-fn resolve_wmi(uri: &str, path: &str, schema: &Schema) -> Result<Resource, Fault> {
+fn resolve_wmi(uri: &str, path: &str, selected: Option<NamespaceId>, schema: &Schema) -> Result<Resource, Fault> {
     let family = Family::Wmi;
-    if same_namespace(path) {
-        return Ok(Resource { family, target: Target::All });
-    }
-    let Some((namespace, class)) = path.rsplit_once('/') else {
-        return Err(fault::invalid_resource_uri(format!("'{uri}' names no class")));
+    let (namespace, class) = match (schema.find_namespace(path), path.rsplit_once('/')) {
+        (Some(namespace), _) => (namespace, "*"),
+        (None, None) => return Err(fault::invalid_resource_uri(format!("'{uri}' names no class"))),
+        (None, Some((named, class))) => match schema.find_namespace(named) {
+            Some(namespace) => (namespace, class),
+            None => {
+                return Err(fault::invalid_resource_uri(format!(
+                    "'{uri}': the namespace '{named}' does not exist here; this server has {}",
+                    namespace_names(schema)
+                )));
+            }
+        },
     };
-    if !same_namespace(namespace) {
-        return Err(fault::invalid_resource_uri(format!(
-            "'{uri}': the namespace '{namespace}' does not exist here; this server serves {NAMESPACE}"
-        )));
-    }
-    if class == "*" {
-        return Ok(Resource { family, target: Target::All });
-    }
-    Ok(Resource { family, target: find_class(uri, class, schema)? })
+    check_agreement(namespace, selected, schema)?;
+    let target = if class == "*" { Target::All } else { find_class(uri, namespace, class, schema)? };
+    Ok(Resource { family, namespace, target })
 }
 
-fn find_class(uri: &str, class: &str, schema: &Schema) -> Result<Target, Fault> {
-    match schema.find(class) {
+/// A URI that names a namespace may come with the selector, as long as both mean the same: Windows takes that too, and
+/// of two that differ it reports an error of its own.
+//= RES-18
+fn check_agreement(in_uri: NamespaceId, selected: Option<NamespaceId>, schema: &Schema) -> Result<(), Fault> {
+    match selected {
+        Some(selected) if selected != in_uri => Err(fault::internal_error(format!(
+            "the resource URI is in the namespace {}, but {CLASS_SELECTOR} says {}",
+            schema.namespace(in_uri).name,
+            schema.namespace(selected).name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn find_class(uri: &str, namespace: NamespaceId, class: &str, schema: &Schema) -> Result<Target, Fault> {
+    match schema.find_in(namespace, class) {
         Some(id) => Ok(Target::Class(id)),
         None => Err(fault::invalid_resource_uri(format!(
-            "'{uri}': the namespace {NAMESPACE} has no class '{class}'; class names are found whatever their case"
+            "'{uri}': the namespace {} has no class '{class}'; class names are found whatever their case",
+            schema.namespace(namespace).name
         ))),
     }
 }

@@ -5,6 +5,7 @@ use super::eventing::{Manage, Renew, Subscribe};
 use super::header::{Correlation, Headers, is_known};
 use super::identify::IdentityNamespace;
 use super::operation::{Operation, Request};
+use super::profile::Profile;
 use super::{fault, invoke, transfer, uri};
 use crate::soap::{Envelope, Fault, OptionSet, SelectorSet};
 use crate::xml::Document;
@@ -14,13 +15,13 @@ use std::borrow::Cow;
 ///
 /// The order of the checks is: envelope, mandatory headers, addressing, features, resource, control headers, body.
 /// Where several things are wrong, the first is told.
-pub fn decode<'d>(document: &'d Document<'d>) -> (Correlation<'d>, Result<Request<'d>, Box<Fault>>) {
+pub fn decode<'d>(document: &'d Document<'d>, profile: &Profile) -> (Correlation<'d>, Result<Request<'d>, Box<Fault>>) {
     let envelope = match Envelope::parse(document) {
         Ok(envelope) => envelope,
         Err(fault) => return (Correlation::default(), Err(fault)),
     };
     let (headers, correlation) = Headers::collect(&envelope);
-    let request = request(&envelope, &headers, &correlation);
+    let request = request(&envelope, &headers, &correlation, profile);
     (correlation, request)
 }
 
@@ -28,6 +29,7 @@ fn request<'d>(
     envelope: &Envelope<'d>,
     headers: &Headers<'d>,
     correlation: &Correlation<'d>,
+    profile: &Profile,
 ) -> Result<Request<'d>, Box<Fault>> {
     envelope.check_understood(is_known)?;
     let action = headers.action();
@@ -45,7 +47,8 @@ fn request<'d>(
         });
     }
     headers.check_addressing()?;
-    headers.check_features()?;
+    Headers::check_lengths(correlation)?;
+    headers.check_features(profile)?;
     let operation = operation(&action, envelope)?;
     Ok(Request {
         resource_uri: headers.resource_uri()?,
@@ -53,7 +56,7 @@ fn request<'d>(
         options: headers.options()?,
         operation_timeout: headers.operation_timeout()?,
         envelope_octets_max: headers.envelope_octets_max()?,
-        operation: operation.parse(envelope)?,
+        operation: operation.parse(envelope, profile)?,
         action,
         message_id,
     })
@@ -103,13 +106,13 @@ fn operation<'d>(action: &Cow<'d, str>, envelope: &Envelope<'d>) -> Result<Named
 }
 
 impl<'d> Named<'d> {
-    fn parse(self, envelope: &Envelope<'d>) -> Result<Operation<'d>, Box<Fault>> {
+    fn parse(self, envelope: &Envelope<'d>, profile: &Profile) -> Result<Operation<'d>, Box<Fault>> {
         Ok(match self {
             Self::Get => Operation::Get,
             Self::Put => Operation::Put(transfer::representation(envelope, "Put")?),
             Self::Create => Operation::Create(transfer::representation(envelope, "Create")?),
             Self::Delete => Operation::Delete,
-            Self::Enumerate => Operation::Enumerate(Enumerate::parse(envelope)?),
+            Self::Enumerate => Operation::Enumerate(Enumerate::parse(envelope, profile)?),
             Self::Pull => Operation::Pull(Pull::parse(envelope)?),
             Self::Release => Operation::Release(Release::parse(envelope)?),
             Self::Subscribe => Operation::Subscribe(Box::new(Subscribe::parse(envelope)?)),

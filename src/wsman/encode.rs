@@ -103,3 +103,37 @@ pub fn encode_fault(out: &mut Vec<u8>, correlation: &Correlation<'_>, message_id
     fault.write(&mut w, correlation.machine.as_deref().unwrap_or("localhost"));
     w.raw("</s:Body></s:Envelope>");
 }
+
+/// Append a whole fault message of at most so many octets. What does not fit is left out, the least needed first: the
+/// end of the texts, reference parameters (which are a duty in answers, and a wish in faults), the ids that only group
+/// requests, at last even what it relates to. //= CTL-07 ADR-05 ENV-21
+pub fn encode_fault_within(
+    out: &mut Vec<u8>,
+    correlation: &Correlation<'_>,
+    message_id: Uuid,
+    fault: &Fault,
+    octets_max: usize,
+) {
+    let start = out.len();
+    encode_fault(out, correlation, message_id, fault);
+    let fits = |out: &Vec<u8>| out.len() - start <= octets_max;
+    if fits(out) {
+        return;
+    }
+    let fault = fault.shortened();
+    let mut left = correlation.clone();
+    let less: [fn(&mut Correlation<'_>); 4] = [
+        |_| {},
+        |left| (left.reply_parameters, left.fault_parameters) = (Vec::new(), None),
+        |left| (left.operation_id, left.sequence_id, left.activity_id) = (None, None, None),
+        |left| left.relates_to = None,
+    ];
+    for leave_out in less {
+        leave_out(&mut left);
+        out.truncate(start);
+        encode_fault(out, &left, message_id, &fault);
+        if fits(out) {
+            return;
+        }
+    }
+}

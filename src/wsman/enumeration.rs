@@ -1,6 +1,7 @@
 //! WS-Enumeration as WS-Management profiles it (DSP0226 section 8).
 
 use super::duration::{DurationError, format_duration, parse_duration};
+use super::profile::Profile;
 use super::{fault, uri};
 use crate::soap::{Envelope, Fault, clipped, is_anonymous, trimmed};
 use crate::xml::{Element, Writer, name};
@@ -83,7 +84,7 @@ pub struct Release<'d> {
 
 impl<'d> Enumerate<'d> {
     /// Read the body. Elements that are not known are left alone: Ruby's client puts a SessionId here.
-    pub(super) fn parse(envelope: &Envelope<'d>) -> Decoded<Self> {
+    pub(super) fn parse(envelope: &Envelope<'d>, profile: &Profile) -> Decoded<Self> {
         let body = payload(envelope, "Enumerate")?;
         let mut enumerate = Self {
             optimize: false,
@@ -98,7 +99,9 @@ impl<'d> Enumerate<'d> {
                 (name::WSMAN, "OptimizeEnumeration") => enumerate.optimize = true,
                 (name::WSMAN | name::ENUMERATION, "MaxElements") => enumerate.max_elements = positive(child)?,
                 (name::WSMAN, "EnumerationMode") => enumerate.mode = mode(&trimmed(child))?,
-                (name::CIM_BINDING, "PolymorphismMode") => enumerate.polymorphism = polymorphism(&trimmed(child))?,
+                (name::CIM_BINDING, "PolymorphismMode") => {
+                    enumerate.polymorphism = polymorphism(&trimmed(child), profile)?;
+                }
                 (name::WSMAN | name::ENUMERATION, "Filter") => set_filter(&mut enumerate.filter, child)?,
                 (name::ENUMERATION, "Expires") => enumerate.expires = Some(expires(&trimmed(child))?),
                 (name::ENUMERATION, "EndTo") => end_to(child)?,
@@ -174,11 +177,13 @@ fn mode(text: &str) -> Decoded<EnumerationMode> {
     }
 }
 
-fn polymorphism(text: &str) -> Decoded<PolymorphismMode> {
+//= CIM-07, CIM-08
+fn polymorphism(text: &str, profile: &Profile) -> Decoded<PolymorphismMode> {
     match text {
         "IncludeSubClassProperties" => Ok(PolymorphismMode::IncludeSubClassProperties),
         "ExcludeSubClassProperties" => Ok(PolymorphismMode::ExcludeSubClassProperties),
         "None" => Ok(PolymorphismMode::None),
+        _ if !profile.refuses_unknown_polymorphism => Ok(PolymorphismMode::default()),
         other => {
             let what = format!("the polymorphism mode {:?} is not offered", clipped(other));
             Err(Box::new(fault::polymorphism_mode_not_supported(what)))

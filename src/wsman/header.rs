@@ -2,6 +2,7 @@
 
 use super::duration::{DurationError, parse_duration};
 use super::fault;
+use super::profile::Profile;
 use crate::soap::{
     Envelope, Fault, OptionSet, SelectorError, SelectorSet, clipped, is_anonymous, is_mandatory, trimmed,
 };
@@ -35,6 +36,8 @@ pub struct Correlation<'d> {
     pub activity_id: Option<Cow<'d, str>>,
     /// `xml:lang` of `wsman:Locale`: a hint; answers are in English. //= CTL-13
     pub locale: Option<Cow<'d, str>>,
+    /// MaxEnvelopeSize of the request, when it can be obeyed: a fault keeps to it too. //= CTL-07
+    pub envelope_octets_max: Option<u32>,
     /// Name of this machine for `WSManFault/@Machine`, which the caller fills in; `localhost` when it does not.
     pub machine: Option<Arc<str>>,
 }
@@ -103,6 +106,7 @@ impl<'d> Headers<'d> {
         correlation.relates_to = headers.message_id.map(trimmed).filter(|id| !id.is_empty());
         correlation.reply_parameters = headers.repeated(headers.reply_to).unwrap_or_default();
         correlation.fault_parameters = headers.repeated(headers.fault_to);
+        correlation.envelope_octets_max = headers.envelope_octets_max().ok().flatten();
         correlation.locale = headers.locale.and_then(|locale| locale.attribute(name::XML, "lang"));
         (headers, correlation)
     }
@@ -174,6 +178,22 @@ impl<'d> Headers<'d> {
         Ok(())
     }
 
+    /// The ids that an answer repeats have the length of a URI at most. //= CTL-26 ENV-21
+    pub(super) fn check_lengths(correlation: &Correlation<'_>) -> Result<(), Box<Fault>> {
+        let Correlation { relates_to, operation_id, sequence_id, activity_id, .. } = correlation;
+        let is_long =
+            |id: &Option<Cow<'_, str>>| id.as_deref().is_some_and(|id| id.chars().nth(URI_CHARACTERS_MAX).is_some());
+        let what = |name: &str| format!("the header {name} is longer than {URI_CHARACTERS_MAX} characters");
+        if is_long(relates_to) {
+            return Err(Box::new(fault::encoding_limit_uri(what("wsa:MessageID"))));
+        }
+        let ids = [(operation_id, "OperationID"), (sequence_id, "SequenceId"), (activity_id, "ActivityId")];
+        match ids.iter().find(|(id, _)| is_long(id)) {
+            None => Ok(()),
+            Some((_, name)) => Err(Box::new(fault::invalid_message_information_header(what(name)))),
+        }
+    }
+
     /// The action; empty when there is none.
     pub(super) fn action(&self) -> Cow<'d, str> {
         self.action.map(trimmed).unwrap_or_default()
@@ -193,8 +213,12 @@ impl<'d> Headers<'d> {
     }
 
     /// What the request asks for and this service never does. //= CTL-14 CTL-25 FRG-03
-    pub(super) fn check_features(&self) -> Result<(), Box<Fault>> {
-        if self.fragment_transfer.is_some() {
+    pub(super) fn check_features(&self, profile: &Profile) -> Result<(), Box<Fault>> {
+        if let Some(block) = self.fragment_transfer {
+            if profile.fragment_needs_must_understand && !is_mandatory(block) {
+                let what = "the header FragmentTransfer needs mustUnderstand=\"true\"";
+                return Err(Box::new(fault::invalid_message_information_header(what)));
+            }
             let what = "fragments of a representation cannot be transferred";
             return Err(Box::new(fault::unsupported_feature_fragment_level_access(what)));
         }

@@ -15,6 +15,7 @@ mod header;
 mod identify;
 mod invoke;
 mod operation;
+pub mod profile;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -22,7 +23,7 @@ pub mod uri;
 
 pub use decode::decode;
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use encode::{encode_fault, encode_response, encode_response_with};
+pub use encode::{encode_fault, encode_fault_within, encode_response, encode_response_with};
 pub use enumeration::{
     Enumerate, EnumerationMode, Filter, PolymorphismMode, Pull, Release, write_enumerate_response, write_pull_response,
     write_release_response,
@@ -31,3 +32,4 @@ pub use header::Correlation;
 pub use identify::{IdentityNamespace, encode_identify_response, write_identify_response};
 pub use invoke::Invoke;
 pub use operation::{Operation, Request};
+pub use profile::Profile;

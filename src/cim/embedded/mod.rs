@@ -175,7 +175,8 @@ impl<'s> Reading<'s> {
     }
 
     fn class(&self, name: &str, at: Position) -> Result<&'s Class, EmbeddedError> {
-        match self.schema.class_by_name(name) {
+        let namespace = self.schema.class(self.expected).namespace;
+        match self.schema.find_in(namespace, name).map(|id| self.schema.class(id)) {
             Some(class) if self.schema.is_a(class.id, self.expected) => Ok(class),
             _ => {
                 let expected = self.schema.class(self.expected).name.to_string();
@@ -228,7 +229,10 @@ impl<'s> Reading<'s> {
                 let text = shown(text);
                 format!("\"{text}\" is not in the form yyyymmddHHMMSS.mmmmmm+utc or ddddddddHHMMSS.mmmmmm:000")
             }),
-            CimType::Reference => ObjectPath::parse_wmi(text, self.schema).map(Value::from).map_err(|e| e.to_string()),
+            CimType::Reference => {
+                let namespace = self.schema.class(self.expected).namespace;
+                ObjectPath::parse_wmi_in(text, namespace, self.schema).map(Value::from).map_err(|e| e.to_string())
+            }
             cim_type => Value::parse(cim_type, text).map_err(|error| error.to_string()),
         };
         value.map_err(|reason| self.bad_value(property, reason, at))

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::super::name::NameIndex;
 use super::super::schema::{
-    Class, ClassId, Embedded, Method, Parameter, Property, Qualifier, Schema, ValueMap, ValueMapEntry, ValueRange,
+    Class, ClassId, Embedded, Method, NamespaceId, Parameter, Property, Qualifier, Schema, ValueMap, ValueMapEntry,
+    ValueRange,
 };
 use super::super::{CimDatetime, CimType, Text, Value};
 use super::MofError;
@@ -14,21 +15,28 @@ use super::parse::{
     QualifierDeclaration, QualifierUse,
 };
 
-/// Reads the texts and builds the schema.
-pub(in crate::cim) fn build(sources: &[(&str, &str)]) -> Result<Schema, MofError> {
-    let mut declared = Declared::default();
-    for (source, text) in sources {
-        for declaration in parse::parse(source, text)? {
-            declared.add(source, declaration)?;
+/// Reads the texts of each namespace and builds the schema.
+pub(in crate::cim) fn build(namespaces: &[(&str, &[(&str, &str)])]) -> Result<Schema, MofError> {
+    let mut names = Vec::with_capacity(namespaces.len());
+    let mut classes = Vec::new();
+    for (namespace, (name, sources)) in (0..).map(NamespaceId).zip(namespaces) {
+        let first = classes.len();
+        let mut declared = Declared::default();
+        for (source, text) in *sources {
+            for declaration in parse::parse(source, text)? {
+                declared.add(source, declaration)?;
+            }
         }
+        let order = declared.superclasses_first()?;
+        let mut builder = Builder { declared: &declared, namespace, first, classes };
+        for at in order {
+            builder.add_class(at)?;
+        }
+        builder.check_references()?;
+        classes = builder.classes;
+        names.push((*name, classes.len() - first));
     }
-    let order = declared.superclasses_first()?;
-    let mut builder = Builder { declared: &declared, classes: Vec::new() };
-    for at in order {
-        builder.add_class(at)?;
-    }
-    builder.check_references()?;
-    Ok(Schema::new(builder.classes))
+    Ok(Schema::new(&names, classes))
 }
 
 fn fail<T>(source: &str, name: &Name, message: String) -> Result<T, MofError> {
@@ -105,6 +113,10 @@ impl Declared {
 
 struct Builder<'d> {
     declared: &'d Declared,
+    namespace: NamespaceId,
+    /// Where the classes of this namespace begin.
+    first: usize,
+    /// Those of the namespaces before, then those built so far.
     classes: Vec<Class>,
 }
 
@@ -142,6 +154,7 @@ impl Builder<'_> {
         let mut class = Class {
             id,
             name: declaration.name.text.as_str().into(),
+            namespace: self.namespace,
             superclass: superclass.map(|base| base.id),
             properties: superclass.map_or_else(Vec::new, |base| base.properties.clone()),
             methods: superclass.map_or_else(Vec::new, |base| base.methods.clone()),
@@ -170,7 +183,7 @@ impl Builder<'_> {
     }
 
     fn built(&self, name: &str) -> Option<&Class> {
-        self.classes.iter().find(|class| class.name.eq_ignore_ascii_case(name))
+        self.classes.iter().skip(self.first).find(|class| class.name.eq_ignore_ascii_case(name))
     }
 
     fn add_property(&self, source: &str, class: &mut Class, element: &ElementDeclaration) -> Result<(), MofError> {

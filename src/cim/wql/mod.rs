@@ -17,7 +17,7 @@ mod tests;
 use std::fmt;
 
 use super::CimInstance;
-use super::schema::{ClassId, Schema};
+use super::schema::{ClassId, NamespaceId, Schema};
 use super::value::Value;
 
 /// What a query may need.
@@ -123,9 +123,14 @@ impl Query<Parsed> {
         self.state.within
     }
 
-    /// Looks up all names and converts all literals.
+    /// Looks up all names in the default namespace and converts all literals.
     pub fn resolve(&self, schema: &Schema) -> Result<Query<Resolved>, WqlError> {
-        resolve::resolve(&self.state, schema).map(|state| Query { state })
+        self.resolve_in(NamespaceId::DEFAULT, schema)
+    }
+
+    /// Looks up all names in a namespace and converts all literals.
+    pub fn resolve_in(&self, namespace: NamespaceId, schema: &Schema) -> Result<Query<Resolved>, WqlError> {
+        resolve::resolve(&self.state, namespace, schema).map(|state| Query { state })
     }
 }
 

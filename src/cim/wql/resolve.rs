@@ -2,7 +2,7 @@
 
 use super::parse::{self, Literal, Name};
 use super::{Condition, Operator, Parsed, Resolved, WqlError};
-use crate::cim::schema::{Class, ClassId, Property, Schema};
+use crate::cim::schema::{Class, ClassId, NamespaceId, Property, Schema};
 use crate::cim::value::{CimType, Value};
 use crate::cim::{CimDatetime, ObjectPath, Pattern, Text};
 
@@ -91,8 +91,8 @@ impl Term {
     }
 }
 
-pub(super) fn resolve(query: &Parsed, schema: &Schema) -> Result<Resolved, WqlError> {
-    let Some(class) = schema.class_by_name(&query.class.text) else {
+pub(super) fn resolve(query: &Parsed, namespace: NamespaceId, schema: &Schema) -> Result<Resolved, WqlError> {
+    let Some(class) = schema.find_in(namespace, &query.class.text).map(|id| schema.class(id)) else {
         return fail(&query.class, format!("there is no class \"{}\"", query.class.text));
     };
     if query.within.is_some() && !class.properties.iter().any(is_subject) {
@@ -251,7 +251,7 @@ impl<'s> Resolver<'s> {
         if !askable {
             return fail(name, format!("ISA asks __this, embedded instances and references, not {}", name.text));
         }
-        match self.schema.find(&class.text) {
+        match self.schema.find_in(self.class.namespace, &class.text) {
             Some(class) => Ok(Test::Isa(class)),
             None => fail(class, format!("there is no class \"{}\"", class.text)),
         }
@@ -279,7 +279,9 @@ impl<'s> Resolver<'s> {
             };
         }
         let value = match cim_type {
-            CimType::Reference => ObjectPath::parse_wmi(&text, self.schema).map(Value::from).map_err(|e| e.to_string()),
+            CimType::Reference => ObjectPath::parse_wmi_in(&text, self.class.namespace, self.schema)
+                .map(Value::from)
+                .map_err(|e| e.to_string()),
             CimType::Datetime => CimDatetime::parse(&text)
                 .map(Value::Datetime)
                 .ok_or_else(|| Value::parse(cim_type, &text).map_or_else(|error| error.to_string(), |_| String::new())),

@@ -98,7 +98,7 @@ fn references_are_compared_as_objects() {
     link.set_by_name(class, "Antecedent", ObjectPath::parse_wmi(text, schema).unwrap());
     let query = concat!(
         "SELECT * FROM CIM_Dependency WHERE Antecedent = ",
-        r"'\\.\root/v2:Msvm_ComputerSystem.Name=\'g\',CreationClassName=\'Msvm_ComputerSystem\'",
+        r"'\\\\.\\root/virtualization/v2:Msvm_ComputerSystem.Name=\'g\',CreationClassName=\'Msvm_ComputerSystem\'",
         r"' AND Antecedent ISA 'CIM_System'",
     );
     let query = Query::parse(query).unwrap().resolve(schema).unwrap();

@@ -49,7 +49,7 @@ impl Interest {
         };
         let unable = |text: String| fault::event_source_unable_to_process(text);
         let parsed = Query::parse_within(text, &FILTER).map_err(|error| unable(error.to_string()))?;
-        let query = parsed.resolve(schema).map_err(|error| unable(error.to_string()))?;
+        let query = parsed.resolve_in(resource.namespace, schema).map_err(|error| unable(error.to_string()))?;
         let class = query.class();
         if let Some(named) = named.filter(|named| !schema.is_a(class, *named)) {
             return Err(unable(format!(
@@ -111,7 +111,10 @@ impl Interest {
 
     /// Whether the caller may be told of instances of this class.
     pub(crate) fn admits(endpoint: &Endpoint, permissions: &Permissions, class: ClassId) -> bool {
-        permissions.are_unlimited() || permissions.admit(Dimension::Classes, &endpoint.schema.class(class).name)
+        let schema = endpoint.schema;
+        permissions.are_unlimited()
+            || (permissions.admit(Dimension::Classes, &schema.class(class).name)
+                && permissions.admit(Dimension::Namespaces, schema.namespace_of(class)))
     }
 }
 

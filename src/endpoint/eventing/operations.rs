@@ -7,15 +7,13 @@ use uuid::Uuid;
 
 use crate::auth::Role;
 use crate::endpoint::exchange::{ENVELOPE_OCTETS, Exchange};
-use crate::endpoint::{
-    Answer, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Pace, Reply, Step, access, answer_fault, cursor,
-};
+use crate::endpoint::{Answer, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Pace, Reply, Step, access, cursor};
 use crate::job::Timestamp;
 use crate::soap::{Fault, SelectorValue};
 use crate::wscim::{CLASS_SELECTOR, Target};
 use crate::wsman::eventing::{
     Bookmark, DeliveryMode, EnvelopePolicy, Expires, Manage, Renew, Subscribe, write_bookmark, write_dropped,
-    write_expires_response, write_subscribe_response, write_unsubscribe_response,
+    write_expires_response, write_heartbeat_item, write_subscribe_response, write_unsubscribe_response,
 };
 use crate::wsman::{self, Pull, fault, uri};
 use crate::xml::Writer;
@@ -38,7 +36,7 @@ impl Exchange<'_> {
         if let Target::Class(class) = resource.target {
             journal.class = Some(Arc::clone(&endpoint.schema.class(class).name));
         }
-        access::check_namespace(self.call.permissions)?;
+        access::check_namespace(self.call.permissions, resource.namespace, endpoint.schema)?;
         if subscribe.delivery.mode != DeliveryMode::Pull {
             // Whoever lets the server send something decides what it does.
             access::check(self.call.principal, Role::Operator, "a subscription that is pushed")?;
@@ -147,7 +145,8 @@ impl Exchange<'_> {
         journal: &Journal,
     ) -> Result<Reply, Fault> {
         let Reply::Body(octets) = self.bounded(octets)? else { return Err(fault::internal_error("no answer")) };
-        let refused = |fault: &Fault| answer_fault(self.correlation, self.call.ids, encoding, journal.clone(), fault);
+        let refused =
+            |fault: &Fault| self.endpoint.refuse(self.correlation, self.call.ids, encoding, journal.clone(), fault);
         let unusable = fault::event_source_unusable_address(
             "this server may not send to the address of the sink, or finds nothing under it",
         );
@@ -157,6 +156,7 @@ impl Exchange<'_> {
                 octets: encode(octets, encoding),
                 encoding,
                 is_fault: false,
+                status: 200,
                 journal: journal.clone().with(Outcome::Ok),
             },
             failed: refused(&fault::internal_error("the subscription could not be stored")),
@@ -184,7 +184,7 @@ impl Exchange<'_> {
         encoding: Encoding,
         journal: &mut Journal,
     ) -> Result<Reply, Fault> {
-        access::check_namespace(self.call.permissions)?;
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let record = self.own(&renew.identifier).ok_or_else(|| fault::unable_to_renew(UNKNOWN))?;
         let (expires, as_time) = self.granted(renew.expires)?;
         let record = Record { expires, as_time, ..Record::clone(&record) };
@@ -194,7 +194,7 @@ impl Exchange<'_> {
     }
 
     pub(in crate::endpoint) fn subscription_status(&self, manage: &Manage<'_>) -> Result<Reply, Fault> {
-        access::check_namespace(self.call.permissions)?;
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let record = self.own(&manage.identifier).ok_or_else(|| fault::eventing_invalid_message(UNKNOWN))?;
         let text = record.expires_text(self.call.now);
         self.bounded(self.encode(|w| write_expires_response(w, "e:GetStatusResponse", &text)))
@@ -207,7 +207,7 @@ impl Exchange<'_> {
         encoding: Encoding,
         journal: &mut Journal,
     ) -> Result<Reply, Fault> {
-        access::check_namespace(self.call.permissions)?;
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let record = self.own(&manage.identifier).ok_or_else(|| fault::eventing_invalid_message(UNKNOWN))?;
         let octets = self.encode(write_unsubscribe_response);
         self.durable(SubscriptionChange::Close(record), octets, encoding, journal)
@@ -226,7 +226,7 @@ impl Exchange<'_> {
     /// Events that wait, or nothing yet: then the caller waits for them without holding a thread.
     //= EVT-11, EVT-20, EVT-21
     pub(in crate::endpoint) fn pull_events(&self, id: Uuid, pull: &Pull<'_>) -> Result<Reply, Fault> {
-        access::check_namespace(self.call.permissions)?;
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let endpoint = self.endpoint;
         let room = Room {
             elements_max: pull.max_elements.clamp(1, endpoint.settings.items_max),
@@ -304,7 +304,13 @@ impl Exchange<'_> {
         if beat.is_some() {
             // A Heartbeat in place of an event would make clients of WinRM unsubscribe; nothing is a sign of life too.
             let until = self.endpoint.events.table().get(record.id).map(|it| it.delivered).unwrap_or_default();
-            return self.bounded(self.events_page(record, |_| {}, until));
+            let as_event = self.endpoint.settings.profile.pull_heartbeats_are_events;
+            let beat = |w: &mut Writer<'_>| {
+                if as_event {
+                    write_heartbeat_item(w);
+                }
+            };
+            return self.bounded(self.events_page(record, beat, until));
         }
         Err(fault::timed_out("nothing happened in the time allowed; the next Pull goes on from here"))
     }

@@ -106,7 +106,7 @@ impl InstanceChange {
                 event.set_by_name(class, "SourceInstanceHost", Text::Owned(host.to_owned()));
                 let path = self.subject().map(|subject| {
                     let path = wscim::path_of(subject, schema);
-                    Text::Owned(path.to_wmi_string(schema, host, wscim::NAMESPACE))
+                    Text::Owned(path.to_wmi_string(schema, host, schema.namespace_of(subject.class)))
                 });
                 event.set_by_name(class, "SourceInstanceModelPath", path);
             }

@@ -275,22 +275,26 @@ fn methods_and_namespaces_are_kept() {
     assert!(text.contains("InitiateFailback"), "{text}");
     assert_eq!(missing, "methods of access rule 1");
     world.step_text(&invoke("Msvm_ConcreteJob", &[("InstanceID", &guid(2))], "GetError", ""));
-    let world = World::new(operator(Rule { namespaces: Some(patterns(&["root/cimv2"])), ..Rule::default() }));
+    let mut world = World::new(Permissions::unlimited());
+    let open = request(&format!("{ENUMERATION}Enumerate"), &format!("{WMI}CIM_ManagedElement"), &[], "<n:Enumerate/>");
+    assert!(!world.step_text(&open).1.is_fault);
+    world.permissions = operator(Rule { namespaces: Some(patterns(&["root/*op"])), ..Rule::default() });
+    let pull =
+        "<n:Pull><n:EnumerationContext>uuid:00000000-0000-0000-0000-00000000A001</n:EnumerationContext></n:Pull>";
     for request in [
         get("Msvm_ComputerSystem", &[("Name", "HOST")]),
         enumerate(&format!("{WMI}Msvm_ComputerSystem"), ""),
         query("SELECT * FROM Msvm_ComputerSystem"),
         failback("web01"),
-        request(
-            &format!("{ENUMERATION}Pull"),
-            &format!("{WMI}*"),
-            &[],
-            "<n:Pull><n:EnumerationContext>uuid:0</n:EnumerationContext></n:Pull>",
-        ),
+        request(&format!("{ENUMERATION}Pull"), &format!("{WMI}*"), &[], pull),
     ] {
         let (_, missing) = world.refused(&request);
         assert_eq!(missing, "namespaces of access rule 1");
     }
+    // What is left can be reached, and tells of nothing else.
+    let interop = "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/interop/CIM_Namespace";
+    let text = world.allowed(&enumerate(interop, ""));
+    assert!(text.contains("<p:Name>root/interop</p:Name>") && !text.contains("virtualization"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Whole exchanges as files. Each `vectors/NAME.txt` holds a role (or `anonymous`), the requests of one client in
-//! order, and after each the answer (a line break between its tags) and the log event. `UPDATE_EXPECT=1 cargo test`
-//! writes the answers anew; the difference is then reviewed like code.
+//! Whole exchanges as files. Each `vectors/NAME.txt` holds a role (or `anonymous`) and perhaps a profile, the requests
+//! of one client in order, and after each the answer (a line break between its tags) and the log event.
+//! `UPDATE_EXPECT=1 cargo test` writes the answers anew; the difference is then reviewed like code.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
 
@@ -20,7 +20,8 @@ use crate::auth::{Principal, Role};
 use crate::job::JobId;
 use crate::provider::Permissions;
 use crate::replication::admit;
-use world::{NOW, endpoint, view};
+use crate::wsman::Profile;
+use world::{NOW, endpoint_of, view};
 
 /// Separates a request from its answer, and an answer from the next request.
 const ANSWER: &str = "\n=== answer\n";
@@ -48,8 +49,9 @@ fn every_vector_is_answered_as_written() {
 /// The file with its answers as they are now.
 fn rerun(text: &str, file: &Path) -> String {
     let (head, requests) = text.split_once(REQUEST).unwrap_or_else(|| panic!("{}: no request", file.display()));
-    let role = head.trim().strip_prefix("role: ").unwrap();
-    let endpoint = endpoint();
+    let said = |key: &str| head.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let role = said("role: ").unwrap();
+    let endpoint = endpoint_of(if said("profile: ") == Some("dmtf") { &Profile::DMTF } else { &Profile::MS });
     let principal = (role != "anonymous").then(|| Principal::for_tests("tester", role.parse::<Role>().unwrap()));
     let count = Cell::new(0xA000_u128);
     let ids = || {
@@ -103,7 +105,10 @@ fn rerun(text: &str, file: &Path) -> String {
 
 fn shown(answer: &Answer) -> String {
     let text = String::from_utf8(answer.octets.clone()).unwrap();
-    format!("{}\n{}", text.replace("><", ">\n<"), logged(&answer.journal))
+    // The status is told where it is not the one that WinRM has.
+    let usual = if answer.is_fault { 500 } else { 200 };
+    let status = if answer.status == usual { String::new() } else { format!("status: {}\n", answer.status) };
+    format!("{status}{}\n{}", text.replace("><", ">\n<"), logged(&answer.journal))
 }
 
 fn logged(journal: &Journal) -> String {

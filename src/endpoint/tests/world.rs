@@ -12,12 +12,17 @@ use crate::replication::{
     BackendInfo, Change, EnabledState, JobEntry, Operation, PointId, PointKind, RecoveryPoint, ReplicationHealth,
     ReplicationMode, ReplicationSettings, ReplicationState, ReplicationType, Site, View, Vm, VmId,
 };
+use crate::wsman::Profile;
 use crate::xml::Limits;
 
 /// 2026-01-02T03:04:05Z.
 pub(super) const NOW: Timestamp = Timestamp(1_767_323_045_000_000);
 
 pub(super) fn endpoint() -> Endpoint {
+    endpoint_of(&Profile::MS)
+}
+
+pub(super) fn endpoint_of(profile: &'static Profile) -> Endpoint {
     let schema = Schema::builtin();
     let settings = EndpointSettings {
         limits: Limits::default(),
@@ -28,6 +33,7 @@ pub(super) fn endpoint() -> Endpoint {
         version: "OS: 0.0.0 SP: 0.0 Stack: 3.0".to_owned(),
         profiles: vec!["http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/basic"],
         machine: "HOST".into(),
+        profile,
     };
     Endpoint::new(schema, Registry::new(schema).unwrap(), settings)
 }

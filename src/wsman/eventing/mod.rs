@@ -18,7 +18,8 @@ pub use delivery::{Delivery, DeliveryMode, EnvelopePolicy, Retry, Sink};
 pub use expiry::{Expires, format_date_time};
 pub use write::{
     EndStatus, Notice, encode_dropped, encode_event, encode_events, encode_heartbeat, encode_subscription_end,
-    write_bookmark, write_dropped, write_expires_response, write_subscribe_response, write_unsubscribe_response,
+    write_bookmark, write_dropped, write_expires_response, write_heartbeat_item, write_subscribe_response,
+    write_unsubscribe_response,
 };
 
 type Decoded<T> = Result<T, Box<Fault>>;

@@ -150,6 +150,14 @@ pub fn encode_heartbeat(out: &mut Vec<u8>, notice: &Notice<'_>) {
     encode(out, notice, uri::HEARTBEAT, |_| {});
 }
 
+/// Write a sign of life as an item of a pulled page.
+//= EVT-11
+pub fn write_heartbeat_item(w: &mut Writer<'_>) {
+    w.open("w:Event");
+    w.attribute("Action", uri::HEARTBEAT);
+    w.close_empty();
+}
+
 /// Append a message that takes the place of events that were dropped; `count` is the running total.
 //= EVT-25
 pub fn encode_dropped(out: &mut Vec<u8>, notice: &Notice<'_>, count: u64) {

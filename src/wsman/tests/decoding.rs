@@ -1,9 +1,9 @@
 //! What is read, and what each way to be wrong gets.
 
-use super::{CLIENTS, FAULTS, ID, REQUESTS, get, is_refused, parse, received, refused, sample};
+use super::{CLIENTS, FAULTS, ID, REQUESTS, decode, get, is_refused, parse, received, refused, sample};
 use crate::soap::{Fault, SelectorValue};
 use crate::wsman::client::Reply;
-use crate::wsman::{Correlation, EnumerationMode, Operation, decode, encode_fault, fault, uri};
+use crate::wsman::{Correlation, EnumerationMode, Operation, Profile, encode_fault, fault, uri};
 use crate::xml::{Document, Limits};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -299,11 +299,10 @@ fn enumerations() {
         "UnsupportedFeature/EnumerationMode",
         2_150_858_886,
     );
-    is_refused(
-        &enumerate("<b:PolymorphismMode>Bogus</b:PolymorphismMode>"),
-        "PolymorphismModeNotSupported",
-        2_150_859_063,
-    );
+    let bogus = enumerate("<b:PolymorphismMode>Bogus</b:PolymorphismMode>");
+    assert!(decode(&parse(&bogus)).1.is_ok()); //= CIM-08
+    let by_the_letter = super::super::decode(&parse(&bogus), &Profile::DMTF).1.unwrap_err();
+    assert_eq!(by_the_letter.number, 2_150_859_063); //= CIM-07
     is_refused(&enumerate("<n:Expires>2030-01-01T00:00:00Z</n:Expires>"), "UnsupportedExpirationType", 2_150_859_036);
     for past in ["PT0S", "-PT1S", "garbage", ""] {
         is_refused(&enumerate(&format!("<n:Expires>{past}</n:Expires>")), "InvalidExpirationTime", 2_150_858_774);
@@ -338,4 +337,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn ids_have_the_length_of_a_uri_at_most() {
+    let id = |octets: usize| format!("<a:MessageID>{}</a:MessageID>", "x".repeat(octets));
+    let with =
+        |header: &str, octets: usize| get("<a:To>", &format!("<p:{header}>{}</p:{header}><a:To>", "x".repeat(octets)));
+    for header in ["OperationID", "SequenceId", "ActivityId"] {
+        assert!(decode(&parse(&with(header, 2_048))).1.is_ok(), "{header}");
+        is_refused(&with(header, 2_049), "InvalidMessageInformationHeader", 2_150_858_767); //= CTL-26
+    }
+    let own = sample("get-request.xml");
+    let (start, rest) = own.split_once("<a:MessageID>").unwrap();
+    let (_, end) = rest.split_once("</a:MessageID>").unwrap();
+    let text = |octets| format!("{start}{}{end}", id(octets));
+    assert!(decode(&parse(&text(2_048))).1.is_ok());
+    is_refused(&text(2_049), "EncodingLimit/URILimitExceeded", 2_150_858_797);
 }

@@ -1,11 +1,11 @@
 //! What is written, on both sides.
 
-use super::{ID, get, parse};
+use super::{ID, decode, get, parse};
 use crate::soap::SelectorSet;
 use crate::wsman::client::{Reply, RequestHead, encode_identify_request, encode_request};
 use crate::wsman::{
-    Correlation, IdentityNamespace, Operation, decode, encode_fault, encode_identify_response, encode_response, fault,
-    uri, write_enumerate_response, write_pull_response, write_release_response,
+    Correlation, IdentityNamespace, Operation, encode_fault, encode_fault_within, encode_identify_response,
+    encode_response, fault, uri, write_enumerate_response, write_pull_response, write_release_response,
 };
 use crate::xml::Writer;
 use crate::xml::text::{self, Encoding, encode};
@@ -171,4 +171,34 @@ fn a_version_mismatch_tells_what_is_spoken() {
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("<s:Upgrade><s:SupportedEnvelope qname=\"s:Envelope\"/></s:Upgrade>"));
     assert!(text.contains("<s:Value>s:VersionMismatch</s:Value>"));
+}
+
+#[test]
+fn a_fault_keeps_to_the_size_that_the_client_takes() {
+    let long = "&".repeat(2_000);
+    let parameter = format!("<x:Cookie xmlns:x='urn:x'>{}</x:Cookie>", "c".repeat(9_000));
+    let text = get(
+        "role/anonymous</a:Address>",
+        &format!("role/anonymous</a:Address><a:ReferenceParameters>{parameter}</a:ReferenceParameters>"),
+    );
+    let document = parse(&text);
+    let (correlation, _) = decode(&document);
+    let written = |correlation: &Correlation<'_>, octets_max| {
+        let mut out = b"before".to_vec();
+        let fault = fault::unsupported_action(&long).with_internal("x");
+        encode_fault_within(&mut out, correlation, ID, &fault, octets_max);
+        let text = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
+        assert!(text.len() <= octets_max && text.ends_with("</s:Envelope>"), "{}", text.len());
+        assert!(text.contains("a:ActionNotSupported"), "{text}");
+        text
+    };
+    //= ADR-05, CTL-07
+    assert!(written(&correlation, 16_384).contains("<x:Cookie"));
+    let short = written(&correlation, 8_192);
+    assert!(!short.contains("<x:Cookie") && short.contains("<a:RelatesTo>"), "{short}");
+    // In UTF-16 half as much text fits, and an id may be as long as a URI.
+    let long = Some("&".repeat(2_048).into());
+    let ids = Correlation { relates_to: long.clone(), operation_id: long, ..Correlation::default() };
+    assert!(!written(&ids, 4_095).contains("<a:RelatesTo>"));
+    assert!(written(&ids, 16_384).contains("<a:RelatesTo>"));
 }

@@ -5,10 +5,15 @@ mod decoding;
 mod encoding;
 
 use super::client::{ReceivedFault, Reply};
-use super::{Correlation, decode, encode_fault};
+use super::{Correlation, Profile, Request, encode_fault};
 use crate::soap::Fault;
 use crate::xml::{Document, Limits};
 use uuid::Uuid;
+
+/// As WinRM reads it; what the profile changes says which it is about.
+fn decode<'d>(document: &'d Document<'d>) -> (Correlation<'d>, Result<Request<'d>, Box<Fault>>) {
+    super::decode(document, &Profile::MS)
+}
 
 macro_rules! vectors {
     ($name:ident: $($file:literal,)*) => {
