@@ -17,6 +17,7 @@ mod path_parse;
 mod raw;
 mod record;
 mod report;
+mod representation;
 mod run;
 mod serve;
 mod session;

@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::check::End;
 use crate::http::{Answer, AnswerReader, Client, Failure};
 
+/// How long to look, after the last answer, whether the server closes.
+const CLOSING_WAIT: Duration = Duration::from_millis(300);
+
 /// Octets to send, and how.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Piece {
@@ -33,11 +36,13 @@ pub(crate) struct Reading {
     pub to_the_end: bool,
     /// The longest wait for each.
     pub patience: Duration,
+    /// Whether to speak without TLS, whatever the target has.
+    pub plain: bool,
 }
 
 /// Sends the pieces on a new connection and reads what comes.
 pub(crate) fn exchange(client: &Client, pieces: &[Piece], reading: Reading) -> (Vec<Answer>, End) {
-    let mut stream = match client.connect() {
+    let mut stream = match client.connect_as(reading.plain) {
         Ok(stream) => stream,
         Err(failure) => return (Vec::new(), failure.into()),
     };
@@ -64,6 +69,9 @@ pub(crate) fn exchange(client: &Client, pieces: &[Piece], reading: Reading) -> (
     let mut reader = AnswerReader::default();
     let mut answers = Vec::new();
     while answers.len() < reading.answers || reading.to_the_end {
+        if answers.len() >= reading.answers {
+            stream.read_timeout(reading.patience.min(CLOSING_WAIT));
+        }
         match reader.answer(stream.as_mut(), false) {
             Ok(answer) => answers.push(answer),
             Err(Failure::Silent) if answers.len() >= reading.answers => return (answers, End::Open),
@@ -100,7 +108,7 @@ mod tests {
 
     fn came(octets: &str, answers: usize, to_the_end: bool) -> (usize, End) {
         let piece = Piece { octets: octets.as_bytes().to_vec(), split: 2, ..Piece::default() };
-        let reading = Reading { answers, to_the_end, patience: Duration::from_millis(200) };
+        let reading = Reading { answers, to_the_end, patience: Duration::from_millis(200), plain: false };
         let (answers, end) = exchange(&serve(), &[piece], reading);
         (answers.len(), end)
     }
@@ -117,7 +125,7 @@ mod tests {
     #[test]
     fn a_dropped_connection_reads_nothing() {
         let piece = Piece { octets: b"X".to_vec(), abort: true, ..Piece::default() };
-        let reading = Reading { answers: 1, to_the_end: false, patience: Duration::from_secs(1) };
+        let reading = Reading { answers: 1, to_the_end: false, patience: Duration::from_secs(1), plain: false };
         assert_eq!(exchange(&serve(), &[piece], reading).0.len(), 0);
     }
 }

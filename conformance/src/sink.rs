@@ -103,6 +103,11 @@ impl Sink {
         self.shared.lock().entry(path.to_owned()).or_default().mode = mode;
     }
 
+    /// How many messages have come to a path.
+    pub(crate) fn count(&self, path: &str) -> usize {
+        self.shared.lock().get(path).map_or(0, |mailbox| mailbox.messages.len())
+    }
+
     /// Waits for a message to a path from the `from`th on for which the test holds, `count` of them. Yields the last
     /// and the place behind it, or how many there were when the time was over.
     pub(crate) fn wait(

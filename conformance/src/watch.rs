@@ -123,6 +123,12 @@ const CHECKS: &[Check] = &[
         look: |seen| content::bare_detail(seen.document),
     },
     Check {
+        rule: "MAP-01",
+        level: Level::Must,
+        title: "Every instance is written as the representation has it",
+        look: instances_decode,
+    },
+    Check {
         rule: "MAP-08",
         level: Level::Must,
         title: "The elements of an array stand one behind the other",
@@ -135,6 +141,9 @@ const CHECKS: &[Check] = &[
         look: |seen| content::bad_null(seen.document),
     },
 ];
+
+/// A fault about a MessageID that is longer than this need not repeat it.
+const MESSAGE_ID_CHARACTERS_MAX: usize = 4096;
 
 /// The rules that an answer which cannot be read violates.
 const UNREADABLE: &[(&str, &str)] = &[
@@ -358,8 +367,11 @@ fn relates_to(seen: &Seen<'_>) -> Option<String> {
     }
     let got = read(seen.document, "string(/s:Envelope/s:Header/a:RelatesTo)");
     // A fault about XML that the service refuses to read may have no RelatesTo, but never a wrong one.
-    let may_lack = seen.received.fault.is_some() && got.is_empty() && is_hostile(request);
-    unless(got == sent || may_lack, || format!("RelatesTo is {got:?}, the MessageID was {sent:?}"))
+    let may_lack = seen.received.fault.is_some()
+        && got.is_empty()
+        && (is_hostile(request) || sent.chars().count() > MESSAGE_ID_CHARACTERS_MAX);
+    let shown = |text: &str| text.chars().take(100).collect::<String>();
+    unless(got == sent || may_lack, || format!("RelatesTo is {:?}, the MessageID was {:?}", shown(&got), shown(&sent)))
 }
 
 /// Whether the request is one that a service may refuse before it has read the header.
@@ -393,6 +405,19 @@ fn answer_action(seen: &Seen<'_>) -> Option<String> {
     }
     let got = read(seen.document, "string(/s:Envelope/s:Header/a:Action)");
     unless(got == format!("{sent}Response"), || format!("{got:?} for {sent:?}"))
+}
+
+/// Every element that says of itself by `xsi:type` that it is an instance of its class.
+fn instances_decode(seen: &Seen<'_>) -> Option<String> {
+    let nodes = &seen.document.nodes;
+    let is_instance = |index: &usize| {
+        nodes.get(*index).is_some_and(|node| {
+            let said = node.attributes.iter().find(|(name, _)| name.local == "type");
+            let class = said.map(|(_, qname)| qname.rsplit(':').next().unwrap_or_default());
+            class.and_then(|class| class.strip_suffix("_Type")) == Some(node.name.local.as_str())
+        })
+    };
+    (0..nodes.len()).filter(is_instance).find_map(|index| crate::representation::decode(seen.document, index).err())
 }
 
 #[cfg(test)]
