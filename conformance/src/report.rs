@@ -38,9 +38,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Whether a required case failed or could not be carried out.
-    pub(crate) fn is_failed(&self) -> bool {
-        self.results.iter().any(|result| result.level == Level::Must && result.verdict.is_bad())
+    /// Whether a required case failed or could not be carried out; strictly, also one that is recommended.
+    pub(crate) fn is_failed(&self, is_strict: bool) -> bool {
+        let weakest = if is_strict { Level::Should } else { Level::Must };
+        self.results.iter().any(|result| result.level <= weakest && result.verdict.is_bad())
     }
 
     /// How many cases got a verdict.
@@ -199,10 +200,12 @@ mod tests {
 
     #[test]
     fn only_required_failures_fail_the_run() {
-        assert!(run(Verdict::Fail, Level::Must).is_failed());
-        assert!(run(Verdict::Error, Level::Must).is_failed());
-        assert!(!run(Verdict::Fail, Level::Should).is_failed());
-        assert!(!run(Verdict::NotRun, Level::Must).is_failed());
+        assert!(run(Verdict::Fail, Level::Must).is_failed(false));
+        assert!(run(Verdict::Error, Level::Must).is_failed(false));
+        assert!(!run(Verdict::Fail, Level::Should).is_failed(false));
+        assert!(run(Verdict::Fail, Level::Should).is_failed(true));
+        assert!(!run(Verdict::Fail, Level::May).is_failed(true));
+        assert!(!run(Verdict::NotRun, Level::Must).is_failed(false));
     }
 
     #[test]
