@@ -101,7 +101,7 @@ impl Network {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if let Some(rest) = text.strip_prefix(LOOPBACK) {
-            return Some(Self { base: None, bits: 0, port: port(rest)? });
+            return Some(Self { base: None, bits: 0, port: port(rest).ok()? });
         }
         if let Ok(address) = text.parse::<IpAddr>() {
             return Some(Self { base: Some(address), bits: width(address), port: None });
@@ -116,7 +116,7 @@ impl Network {
             None => ("", rest),
         };
         let bits = if bits.is_empty() { width(address) } else { bits.parse().ok()? };
-        (bits <= width(address)).then_some(Self { base: Some(address), bits, port: port(rest)? })
+        (bits <= width(address)).then_some(Self { base: Some(address), bits, port: port(rest).ok()? })
     }
 
     /// Whether an address is one of them.
@@ -140,12 +140,12 @@ impl Network {
     }
 }
 
-/// `:PORT`, or nothing.
-fn port(text: &str) -> Option<Option<u16>> {
+/// `:PORT`, or nothing; the error is anything else.
+fn port(text: &str) -> Result<Option<u16>, ()> {
     if text.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
-    text.strip_prefix(':')?.parse().ok().map(Some)
+    text.strip_prefix(':').and_then(|digits| digits.parse().ok()).map(Some).ok_or(())
 }
 
 fn width(address: IpAddr) -> u8 {

@@ -314,7 +314,7 @@ proptest! {
         names in prop::option::of(prop::collection::vec(name(), 1..4)),
     ) {
         let class = Name { text: "Msvm_ConcreteJob".to_owned(), position: 0 };
-        let query = Query { state: Parsed { projection: names, class, condition } };
+        let query = Query { state: Parsed { projection: names, class, within: None, condition } };
         let text = query.to_string();
         let again = Query::parse(&text);
         prop_assert_eq!(again.as_ref(), Ok(&query), "{}", text);
@@ -342,7 +342,7 @@ proptest! {
         ];
         let expected = oracle(&condition, &Facts { numbers, owner });
         let class = Name { text: "Msvm_ConcreteJob".to_owned(), position: 0 };
-        let text = Query { state: Parsed { projection: None, class, condition: Some(condition) } }.to_string();
+        let text = Query { state: Parsed { projection: None, class, within: Some(2.5), condition: Some(condition) } }.to_string();
         let query = Query::parse(&text).unwrap().resolve(schema).unwrap();
         prop_assert_eq!(query.matches(schema, &instance), expected == Some(true), "{}", text);
     }

@@ -15,6 +15,7 @@ use crate::wsman::eventing::{
 };
 use crate::xml::text::{Encoding, encode};
 
+use super::subscription::Subscription;
 use super::table::{Batch, Room};
 use super::{Ended, Position, Record};
 
@@ -87,12 +88,12 @@ impl Endpoint {
             subscription.busy = false;
             subscription.heartbeat_at().is_some_and(|at| at <= now)
         });
-        let ready = table.get(id).and_then(|subscription| subscription.send_at()).is_some_and(|at| at <= now);
+        let ready = table.get(id).and_then(Subscription::send_at).is_some_and(|at| at <= now);
         if !beats && !ready {
             table.schedule(id);
             return Next::Nothing;
         }
-        let elements_max = table.get(id).map_or(1, |subscription| subscription.elements_max());
+        let elements_max = table.get(id).map_or(1, Subscription::elements_max);
         let octets_max = record.delivery.envelope_octets_max.and_then(|octets| usize::try_from(octets).ok());
         let octets_max = octets_max.unwrap_or(self.events.limits.envelope_octets_max);
         let octets_max = if record.delivery.utf16 { octets_max / 2 } else { octets_max };

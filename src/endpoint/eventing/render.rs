@@ -65,8 +65,11 @@ pub(crate) struct InstanceChange {
     before: Option<CimInstance>,
     after: Option<CimInstance>,
     events: [OnceLock<CimInstance>; 2],
-    encoded: Mutex<Vec<((Shape, Family), Arc<[u8]>)>>,
+    encoded: Mutex<Vec<Encoded>>,
 }
+
+/// An event as XML, in one shape and family.
+type Encoded = ((Shape, Family), Arc<[u8]>);
 
 /// All that one change is seen by.
 #[derive(Debug)]

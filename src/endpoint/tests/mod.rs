@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
 
+mod events;
 mod limits;
 mod pace;
 mod world;
@@ -59,6 +60,7 @@ fn rerun(text: &str, file: &Path) -> String {
         Uuid::from_u128(count.get())
     };
     let mut out = head.to_owned();
+    let mut begun = false;
     for request in requests.split(REQUEST) {
         let request = request.split(ANSWER).next().unwrap().trim_end();
         let Some(principal) = &principal else {
@@ -70,6 +72,10 @@ fn rerun(text: &str, file: &Path) -> String {
             continue;
         };
         let view = Arc::new(view());
+        if !begun {
+            endpoint.begin_events(&view, NOW);
+            begun = true;
+        }
         let call = Call {
             now: NOW,
             ids: &ids,
@@ -95,6 +101,17 @@ fn rerun(text: &str, file: &Path) -> String {
             Step::Cancel(job, continuation) => {
                 writeln!(note, "cancel: {job}").unwrap();
                 endpoint.cancelled(continuation, job, 0)
+            }
+            Step::Durable(durable) => {
+                endpoint.apply_subscription(&durable.change, NOW).unwrap();
+                durable.done
+            }
+            Step::Wait { timeout, .. } => {
+                writeln!(note, "waits: {timeout:?}").unwrap();
+                match endpoint.handle(&Call { pace: Pace::Until(&|_| true), ..call }) {
+                    Step::Respond(answer) => answer,
+                    step => panic!("time is up, and still {step:?}"),
+                }
             }
             Step::Elsewhere => panic!("this world is small"),
         };

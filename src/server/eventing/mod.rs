@@ -94,7 +94,7 @@ impl Eventing {
         let mut count = 0_u32;
         loop {
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
+                news = changes.changed() => if news.is_err() { return },
                 _ = ticks.tick() => {
                     count = count.wrapping_add(1);
                     self.tick(count).await;
@@ -102,9 +102,9 @@ impl Eventing {
                 _ = stop.changed() => return,
             }
             let now = self.engine.now();
-            let changed = self.engine.take_transitions();
-            if !changed.is_empty() {
-                self.act(self.endpoint.record_changes(changed, now));
+            let taken = self.engine.take_transitions();
+            if !taken.is_empty() {
+                self.act(self.endpoint.record_changes(taken, now));
             }
         }
     }
