@@ -1,4 +1,4 @@
-//! Sending to a sink of events: one connection to an address that was checked before, and nothing that an answer says is
+//! Sending to a sink of events: one connection to an address that was checked before. Nothing that an answer says is
 //! followed anywhere else.
 
 use std::net::SocketAddr;

@@ -14,8 +14,8 @@ const LOOPBACK: &str = "loopback";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventingConfig {
-    /// Where events may be sent: `loopback`, an address, or a network such as `10.1.0.0/16`, each with or without a port
-    /// (`10.1.2.3:5986`, `[fd00::]/8`). What a host name stands for is looked up and must be among them.
+    /// Where events may be sent: `loopback`, an address, or a network such as `10.1.0.0/16`, each with a port behind it
+    /// or not (`10.1.2.3:5986`, `[fd00::]/8`). What a host name stands for is looked up and must be among them.
     pub sinks: Vec<String>,
     /// Send events over clear text to sinks other than those of this machine.
     pub allow_unencrypted: bool,

@@ -2,6 +2,7 @@
 
 mod sink;
 
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -162,19 +163,23 @@ fn a_pull_waits_for_its_event_and_times_out_without_one() {
 }
 
 #[test]
-fn a_client_that_goes_away_while_it_waits_misses_nothing() {
+fn a_client_that_goes_away_while_it_waits_goes_on_from_its_bookmark() {
     let directory = tempfile::tempdir().unwrap();
     let bench = Bench::start(directory.path(), |_| ());
-    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", "<w:SendBookmarks/>"));
+    bench.vm("first");
+    let page = bench.pull(&context, 5, "PT5S");
+    let bookmark = between(&page, "<w:Bookmark>", "</w:Bookmark>").unwrap();
     let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
     let request = envelope(PULL, header, &pull_body(&context, 5));
-    drop(bench.wire("otto").send(&request).unwrap());
-    bench.vm("web01");
-    let mut seen = names(&bench.pull(&context, 5, "PT5S"));
-    if seen.is_empty() {
-        seen = names(&bench.pull(&context, 5, "PT5S"));
-    }
-    assert_eq!(seen, ["web01"]);
+    let mut waiting = bench.wire("otto").send(&request).unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(waiting.read(&mut [0]).is_err(), "it waits");
+    drop(waiting);
+    bench.vm("second");
+    let resumed = format!("<w:SendBookmarks/><w:Bookmark>{bookmark}</w:Bookmark>");
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", &resumed));
+    assert_eq!(names(&bench.pull(&context, 5, "PT5S")), ["second"], "what nobody took, and nothing twice");
     bench.stop();
 }
 

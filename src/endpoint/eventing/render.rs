@@ -181,8 +181,8 @@ fn instances(
     collected.0
 }
 
-/// Matches the instances of a class before and after, by their keys. Of a replay nothing is known of what was before, so
-/// that what is there counts as changed.
+/// Matches the instances of a class before and after, by their keys. Of a replay nothing is known of what was before,
+/// so that what is there counts as changed.
 fn pair(
     class: ClassId,
     before: Vec<(Key, CimInstance)>,

@@ -178,7 +178,8 @@ impl Eventing {
 
     async fn forget(&self, ended: &Ended) {
         let id = ended.record.id;
-        tracing::info!(subscription = %id, owner = ended.record.owner.name, reason = ended.reason, "a subscription ended");
+        let (owner, reason) = (&ended.record.owner.name, ended.reason);
+        tracing::info!(subscription = %id, owner, reason, "a subscription ended");
         if let Err(error) = self.store.commit(stored::gone(id)).await {
             tracing::error!(subscription = %id, %error, "a subscription that ended is still stored");
         }

@@ -140,6 +140,9 @@ impl Sink {
         fn authority(address: &str) -> Option<&str> {
             address.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default())
         }
+        if self.address == other.address {
+            return true;
+        }
         match (authority(&self.address), authority(&other.address)) {
             (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
             _ => false,

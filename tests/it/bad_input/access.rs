@@ -210,7 +210,15 @@ fn under_rules(lab: &Lab) -> Vec<(String, String, [&'static str; 5])> {
     for (operation, envelope, _) in operations(lab) {
         let expected = match operation {
             "Identify" => [""; 5],
-            "Get" | "Enumerate" => ["", DENIED, DENIED, "", ""],
+            "Get" | "Enumerate" | "Subscribe" => ["", DENIED, DENIED, "", ""],
+            "Renew" => {
+                let unknown = "e:UnableToRenew";
+                [unknown, DENIED, unknown, unknown, unknown]
+            }
+            "GetStatus" | "Unsubscribe" => {
+                let unknown = "e:InvalidMessage";
+                [unknown, DENIED, unknown, unknown, unknown]
+            }
             "Put" | "Create" | "Delete" => [ABSENT; 5],
             "Pull" | "Release" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
             other => panic!("{other} has no expectation"),

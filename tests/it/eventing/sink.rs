@@ -119,10 +119,8 @@ fn serve(mut stream: TcpStream, inbox: &Inbox, manner: &Manner) {
 }
 
 fn answer(stream: &mut TcpStream, status: &str, header: &str, body: &str) -> bool {
-    let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/soap+xml;charset=UTF-8\r\n{header}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let header = format!("Content-Type: application/soap+xml;charset=UTF-8\r\n{header}");
+    let text = format!("HTTP/1.1 {status}\r\n{header}Content-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(text.as_bytes()).is_ok()
 }
 
