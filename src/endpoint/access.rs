@@ -22,6 +22,8 @@ pub(crate) fn operation_role(operation: &Operation<'_>) -> Role {
         | Operation::RenewSubscription(_)
         | Operation::SubscriptionStatus(_)
         | Operation::Unsubscribe(_)
+        | Operation::RenewEnumeration(_)
+        | Operation::EnumerationStatus(_)
         | Operation::Invoke(_) => Role::Viewer,
         Operation::Put(_) | Operation::Create(_) | Operation::Delete => Role::Administrator,
     }

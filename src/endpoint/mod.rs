@@ -12,6 +12,7 @@ mod cursor;
 mod enumeration;
 mod eventing;
 mod exchange;
+mod filter;
 mod invoke;
 mod journal;
 mod operations;

@@ -42,6 +42,8 @@ impl Endpoint {
             Operation::RenewSubscription(renew) => exchange.renew_subscription(renew, encoding, journal),
             Operation::SubscriptionStatus(manage) => exchange.subscription_status(manage),
             Operation::Unsubscribe(manage) => exchange.unsubscribe(manage, encoding, journal),
+            Operation::RenewEnumeration(renew) => exchange.renew_enumeration(renew),
+            Operation::EnumerationStatus(status) => exchange.enumeration_status(status),
             Operation::Invoke(invoke) => self.invoke(call, request, invoke, correlation, encoding, journal),
             Operation::Put(_) | Operation::Create(_) | Operation::Delete => Err(fault::action_mismatch(format!(
                 "{} is not offered for this resource; settings change through the methods of Msvm_ReplicationService",

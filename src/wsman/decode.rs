@@ -1,7 +1,7 @@
 //! From a document to a typed request, or to the fault that answers it.
 
-use super::enumeration::{Enumerate, Pull, Release};
-use super::eventing::{Manage, Renew, Subscribe};
+use super::enumeration::{Enumerate, GetStatus, Pull, Release, Renew};
+use super::eventing::{self, Manage, Subscribe};
 use super::header::{Correlation, Headers, is_known};
 use super::identify::IdentityNamespace;
 use super::operation::{Operation, Request};
@@ -43,6 +43,7 @@ fn request<'d>(
             options: OptionSet::default(),
             operation_timeout: None,
             envelope_octets_max: None,
+            wants_total_estimate: false,
             operation: Operation::Identify(namespace),
         });
     }
@@ -56,6 +57,7 @@ fn request<'d>(
         options: headers.options()?,
         operation_timeout: headers.operation_timeout()?,
         envelope_octets_max: headers.envelope_octets_max()?,
+        wants_total_estimate: headers.wants_total_estimate(),
         operation: operation.parse(envelope, profile)?,
         action,
         message_id,
@@ -81,6 +83,8 @@ enum Named<'d> {
     RenewSubscription,
     SubscriptionStatus,
     Unsubscribe,
+    RenewEnumeration,
+    EnumerationStatus,
     Invoke(invoke::Invoke<'d>),
 }
 
@@ -97,6 +101,8 @@ fn operation<'d>(action: &Cow<'d, str>, envelope: &Envelope<'d>) -> Result<Named
         uri::SUBSCRIPTION_RENEW => Named::RenewSubscription,
         uri::SUBSCRIPTION_STATUS => Named::SubscriptionStatus,
         uri::UNSUBSCRIBE => Named::Unsubscribe,
+        uri::RENEW_ENUMERATION => Named::RenewEnumeration,
+        uri::ENUMERATION_STATUS => Named::EnumerationStatus,
         "" => return Err(Box::new(fault::invalid_action("wsa:Action is empty"))),
         other => match invoke::parse(action, envelope) {
             Some(invoke) => Named::Invoke(invoke),
@@ -116,9 +122,11 @@ impl<'d> Named<'d> {
             Self::Pull => Operation::Pull(Pull::parse(envelope)?),
             Self::Release => Operation::Release(Release::parse(envelope)?),
             Self::Subscribe => Operation::Subscribe(Box::new(Subscribe::parse(envelope)?)),
-            Self::RenewSubscription => Operation::RenewSubscription(Renew::parse(envelope)?),
+            Self::RenewSubscription => Operation::RenewSubscription(eventing::Renew::parse(envelope)?),
             Self::SubscriptionStatus => Operation::SubscriptionStatus(Manage::parse(envelope, "GetStatus")?),
             Self::Unsubscribe => Operation::Unsubscribe(Manage::parse(envelope, "Unsubscribe")?),
+            Self::RenewEnumeration => Operation::RenewEnumeration(Renew::parse(envelope)?),
+            Self::EnumerationStatus => Operation::EnumerationStatus(GetStatus::parse(envelope)?),
             Self::Invoke(invoke) => Operation::Invoke(invoke),
         })
     }

@@ -72,20 +72,20 @@ pub fn encode_response(
     encode_response_with(out, action, correlation, message_id, |_| {}, body);
 }
 
-/// As [`encode_response`], with header blocks of its own behind those that every answer has.
+/// As [`encode_response`]; `more` writes header blocks that only some answers have.
 pub fn encode_response_with(
     out: &mut Vec<u8>,
     action: &str,
     correlation: &Correlation<'_>,
     message_id: Uuid,
-    header: impl FnOnce(&mut Writer<'_>),
+    more: impl FnOnce(&mut Writer<'_>),
     body: impl FnOnce(&mut Writer<'_>),
 ) {
     let mut w = Writer::new(out);
     open_envelope(&mut w);
     w.raw("<s:Header>");
     write_header(&mut w, action, correlation, message_id, &correlation.reply_parameters);
-    header(&mut w);
+    more(&mut w);
     w.raw("</s:Header><s:Body>");
     body(&mut w);
     w.raw("</s:Body></s:Envelope>");

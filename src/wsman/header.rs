@@ -44,8 +44,16 @@ pub struct Correlation<'d> {
 
 /// Header blocks that are understood, by local name: those of WS-Addressing and of WS-Management, and Microsoft's.
 const ADDRESSING: [&str; 7] = ["To", "From", "ReplyTo", "FaultTo", "Action", "MessageID", "RelatesTo"];
-const WSMAN: [&str; 7] =
-    ["ResourceURI", "SelectorSet", "OptionSet", "OperationTimeout", "MaxEnvelopeSize", "Locale", "FragmentTransfer"];
+const WSMAN: [&str; 8] = [
+    "RequestTotalItemsCountEstimate",
+    "ResourceURI",
+    "SelectorSet",
+    "OptionSet",
+    "OperationTimeout",
+    "MaxEnvelopeSize",
+    "Locale",
+    "FragmentTransfer",
+];
 const WSMAN_MS: [&str; 5] = ["DataLocale", "SessionId", "OperationID", "SequenceId", "ActivityId"];
 
 /// Whether a header block is understood here.
@@ -75,6 +83,7 @@ pub(super) struct Headers<'d> {
     max_envelope_size: Option<Element<'d>>,
     locale: Option<Element<'d>>,
     fragment_transfer: Option<Element<'d>>,
+    total_estimate: Option<Element<'d>>,
     data_locale: Option<Element<'d>>,
     /// The first block that came twice.
     duplicate: Option<Element<'d>>,
@@ -136,6 +145,7 @@ impl<'d> Headers<'d> {
             (name::WSMAN, "Locale") => Some(&mut self.locale),
             (name::WSMAN_MS, "DataLocale") => Some(&mut self.data_locale),
             (name::WSMAN, "FragmentTransfer") => Some(&mut self.fragment_transfer),
+            (name::WSMAN, "RequestTotalItemsCountEstimate") => Some(&mut self.total_estimate),
             _ => None,
         }
     }
@@ -231,6 +241,11 @@ impl<'d> Headers<'d> {
             return Err(Box::new(fault::unsupported_feature_data_locale(what)));
         }
         Ok(())
+    }
+
+    /// Whether the answer is to tell how many items an enumeration has. //= ENU-12
+    pub(super) fn wants_total_estimate(&self) -> bool {
+        self.total_estimate.is_some()
     }
 
     /// MaxEnvelopeSize. //= CTL-10 CTL-11

@@ -1,7 +1,7 @@
 //! A decoded request: what is asked, of which resource, under which conditions.
 
-use super::enumeration::{Enumerate, Pull, Release};
-use super::eventing::{Manage, Renew, Subscribe};
+use super::enumeration::{Enumerate, GetStatus, Pull, Release, Renew};
+use super::eventing::{self, Manage, Subscribe};
 use super::identify::IdentityNamespace;
 use super::invoke::Invoke;
 use crate::soap::{OptionSet, SelectorSet};
@@ -26,6 +26,8 @@ pub struct Request<'d> {
     pub operation_timeout: Option<Duration>,
     /// `wsman:MaxEnvelopeSize` in octets, at least 8,192; larger numbers than fit are the largest.
     pub envelope_octets_max: Option<u32>,
+    /// Whether the answer of an Enumerate or a Pull is to tell how many items there are in all. //= ENU-12
+    pub wants_total_estimate: bool,
     /// What to do.
     pub operation: Operation<'d>,
 }
@@ -59,11 +61,15 @@ pub enum Operation<'d> {
     /// Ask to be told of events.
     Subscribe(Box<Subscribe<'d>>),
     /// Prolong a subscription.
-    RenewSubscription(Renew<'d>),
+    RenewSubscription(eventing::Renew<'d>),
     /// Ask how long a subscription lives.
     SubscriptionStatus(Manage<'d>),
     /// End a subscription.
     Unsubscribe(Manage<'d>),
+    /// Let an enumeration live on.
+    RenewEnumeration(Renew<'d>),
+    /// How long an enumeration will live.
+    EnumerationStatus(GetStatus<'d>),
     /// Call a method of a class.
     Invoke(Invoke<'d>),
 }
@@ -84,6 +90,8 @@ impl Operation<'_> {
             Self::RenewSubscription(_) => "Renew",
             Self::SubscriptionStatus(_) => "GetStatus",
             Self::Unsubscribe(_) => "Unsubscribe",
+            Self::RenewEnumeration(_) => "Renew",
+            Self::EnumerationStatus(_) => "GetStatus",
             Self::Invoke(_) => "Invoke",
         }
     }

@@ -53,9 +53,15 @@ fn operations(lab: &Lab) -> Vec<(&'static str, String, [&'static str; 3])> {
         ("Release", enumeration("Release").body(&format!("<n:Release>{context}</n:Release>")).envelope(), unknown),
         // Those who only pull need not be operators; those who have something sent do (`eventing.rs`).
         ("Subscribe", eventing("Subscribe", pulls).envelope(), reads),
-        ("Renew", eventing("Renew", "").envelope(), ["e:UnableToRenew"; 3]),
-        ("GetStatus", eventing("GetStatus", "").envelope(), ["e:InvalidMessage"; 3]),
-        ("Unsubscribe", eventing("Unsubscribe", "").envelope(), ["e:InvalidMessage"; 3]),
+        ("Renew of a subscription", eventing("Renew", "").envelope(), ["e:UnableToRenew"; 3]),
+        ("GetStatus of a subscription", eventing("GetStatus", "").envelope(), ["e:InvalidMessage"; 3]),
+        ("Unsubscribe of a subscription", eventing("Unsubscribe", "").envelope(), ["e:InvalidMessage"; 3]),
+        ("Renew", enumeration("Renew").body(&format!("<n:Renew>{context}</n:Renew>")).envelope(), unknown),
+        (
+            "GetStatus",
+            enumeration("GetStatus").body(&format!("<n:GetStatus>{context}</n:GetStatus>")).envelope(),
+            unknown,
+        ),
     ]
 }
 
@@ -74,8 +80,10 @@ fn place(operation: &Operation<'_>) -> usize {
         Operation::RenewSubscription(_) => 9,
         Operation::SubscriptionStatus(_) => 10,
         Operation::Unsubscribe(_) => 11,
+        Operation::RenewEnumeration(_) => 12,
+        Operation::EnumerationStatus(_) => 13,
         // By its methods, below.
-        Operation::Invoke(_) => 12,
+        Operation::Invoke(_) => 14,
     }
 }
 
@@ -95,7 +103,7 @@ fn every_operation_asks_for_its_role() {
     let lab = Lab::shared();
     let mut places: Vec<usize> = operations(&lab).iter().map(|(_, envelope, _)| place_of(envelope)).collect();
     places.push(place_of(&call("Msvm_ReplicationService", "InitiateFailback")));
-    assert_eq!(places, (0..=12).collect::<Vec<_>>(), "every operation is walked");
+    assert_eq!(places, (0..=14).collect::<Vec<_>>(), "every operation is walked");
     for (operation, envelope, expected) in operations(&lab) {
         for (role, subcode) in ROLES.iter().zip(expected) {
             let reply = lab.send(role, &envelope);
@@ -211,16 +219,16 @@ fn under_rules(lab: &Lab) -> Vec<(String, String, [&'static str; 5])> {
         let expected = match operation {
             "Identify" => [""; 5],
             "Get" | "Enumerate" | "Subscribe" => ["", DENIED, DENIED, "", ""],
-            "Renew" => {
+            "Renew of a subscription" => {
                 let unknown = "e:UnableToRenew";
                 [unknown, DENIED, unknown, unknown, unknown]
             }
-            "GetStatus" | "Unsubscribe" => {
+            "GetStatus of a subscription" | "Unsubscribe of a subscription" => {
                 let unknown = "e:InvalidMessage";
                 [unknown, DENIED, unknown, unknown, unknown]
             }
             "Put" | "Create" | "Delete" => [ABSENT; 5],
-            "Pull" | "Release" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
+            "Pull" | "Release" | "Renew" | "GetStatus" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
             other => panic!("{other} has no expectation"),
         };
         all.push((operation.to_owned(), envelope, expected));
