@@ -6,6 +6,7 @@ mod error;
 mod event;
 mod instance;
 mod parameters;
+mod representation;
 mod resource;
 mod xpath;
 
@@ -15,5 +16,6 @@ pub use error::fault_of;
 pub use event::write_event;
 pub use instance::{Codec, write_included, write_instance, write_projection, write_value};
 pub use parameters::{decode_input, write_output};
+pub use representation::{Representation, decode_fragment, decode_representation, decode_text};
 pub use resource::{CLASS_SELECTOR, Family, Resource, Target, selected_namespace};
 pub use xpath::{XPath, XPathError};
