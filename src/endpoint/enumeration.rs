@@ -168,7 +168,7 @@ impl Exchange<'_> {
     /// Refuses a resource that is not the one at which the context was opened, where the profile wants that.
     //= ENU-20
     fn check_resource(&self, scan: &Scan) -> Result<(), Fault> {
-        let same = || self.resource().is_ok_and(|resource| scan.is_at(&resource));
+        let same = || self.resource().is_ok_and(|resource| scan.is_at(resource));
         if !self.endpoint.settings.profile.context_needs_its_resource || same() {
             return Ok(());
         }

@@ -112,7 +112,7 @@ impl Scan {
     }
 
     /// Whether a resource is the one that it was opened at, in whatever form of its URI.
-    pub(crate) fn is_at(&self, resource: &Resource) -> bool {
+    pub(crate) fn is_at(&self, resource: Resource) -> bool {
         self.opened_at.is_some_and(|at| at.namespace == resource.namespace && at.target == resource.target)
     }
 
