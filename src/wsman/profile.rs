@@ -64,8 +64,8 @@ profiles! {
         /// Windows has it; otherwise a selector with an invalid value.
         //= RES-18
         namespace_conflict_is_internal: bool { ms: true, dmtf: false } "RES-18";
-        /// Pull, Release, Renew and GetStatus name the resource of the Enumerate that opened their context; otherwise the
-        /// context alone counts, since libvirt sends a class where it enumerated all of them.
+        /// Pull, Release, Renew and GetStatus name the resource of the Enumerate that opened their context; otherwise
+        /// the context alone counts, since libvirt sends a class where it enumerated all of them.
         //= ENU-20
         context_needs_its_resource: bool { ms: false, dmtf: true } "ENU-20";
         /// A quiet subscription in Pull mode gets its heartbeats as events; otherwise as empty pages, since WinRM's
