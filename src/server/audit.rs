@@ -180,9 +180,9 @@ impl Drop for Audit {
     }
 }
 
-/// Whether a request changes something, or tried to.
+/// Whether a request changes something, or tried to. A subscription that is renewed is the one that it was.
 fn is_change(journal: &Journal) -> bool {
-    matches!(journal.operation, "Invoke" | "Put" | "Create" | "Delete")
+    matches!(journal.operation, "Invoke" | "Put" | "Create" | "Delete" | "Subscribe" | "Unsubscribe")
 }
 
 /// The file, and whether its last line is there in part.

@@ -150,7 +150,8 @@ impl Shared {
 
     /// As [`Shared::may_change`], of a subscription.
     fn may_subscribe(&self, context: &RequestContext, durable: &Durable) -> bool {
-        self.audit.as_ref().is_none_or(|audit| audit.announce(context, &durable.done.journal))
+        let journal = &durable.done.journal;
+        journal.operation == "Renew" || self.audit.as_ref().is_none_or(|audit| audit.announce(context, journal))
     }
 
     /// A Pull of events that have not happened yet. No thread waits for them, and nothing is taken before there is an

@@ -396,7 +396,7 @@ fn earliest_replays_and_unusable_bookmarks_are_told_apart() {
     for bad in ["text", "", "<x/>", "<b:Position xmlns:b=\"urn:failbackd:eventing\">1.2</b:Position>"] {
         assert_eq!(refused(&format!("<w:Bookmark>{bad}</w:Bookmark>")), 2_150_858_808, "{bad}");
     }
-    let ahead = "<w:Bookmark><b:Position xmlns:b=\"urn:failbackd:eventing\">999.0.0</b:Position></w:Bookmark>";
+    let ahead = "<w:Bookmark><b:Position xmlns:b=\"urn:failbackd:eventing\">99999999999.0.0</b:Position></w:Bookmark>";
     assert_eq!(refused(ahead), 2_150_858_808);
 }
 
@@ -727,6 +727,28 @@ fn a_restart_goes_on_where_it_stopped() {
     assert_eq!(statuses(&restarted.pull(&context, 9)), ["missed"], "once, and nothing that was told before");
     restarted.touch_job(1, "after");
     assert_eq!(statuses(&restarted.pull(&context, 9)).last().map(String::as_str), Some("after"));
+}
+
+#[test]
+fn a_bookmark_outlives_a_restart_after_changes_that_left_nothing() {
+    let lab = Lab::new();
+    let context = lab
+        .pulled("SELECT * FROM CIM_InstIndication WHERE SourceInstance ISA 'Msvm_ConcreteJob'", "<w:SendBookmarks/>");
+    lab.touch_job(2, "last words");
+    lab.change(Change::JobRemoved(JobId(Uuid::from_u128(2))));
+    let page = lab.pull(&context, 9);
+    assert!(page.contains("<p:CIM_InstDeletion "), "{page}");
+    let bookmark = between(&page, "<w:Bookmark>", "</w:Bookmark>").unwrap();
+    let restarted = Lab { view: RefCell::new(lab.view.borrow().clone()), ..Lab::with(EventLimits::default()) };
+    let restarted = Lab { endpoint: endpoint_with(EventLimits::default()), ..restarted };
+    restarted.endpoint.begin_events(&restarted.view.borrow(), restarted.now());
+    let rest = format!("<w:Bookmark>{bookmark}</w:Bookmark>");
+    let resumed =
+        restarted.pulled("SELECT * FROM CIM_InstIndication WHERE SourceInstance ISA 'Msvm_ConcreteJob'", &rest);
+    assert_eq!(number(&restarted.pull(&resumed, 9)), 2_150_858_793, "nothing twice");
+    restarted.view.borrow().job(JobId(Uuid::from_u128(1))).unwrap().progress.raise_percent(88);
+    restarted.endpoint.record_progress(&restarted.view.borrow(), restarted.now());
+    assert_eq!(all(&restarted.pull(&resumed, 9), "PercentComplete").last().map(String::as_str), Some("88"));
 }
 
 #[test]
