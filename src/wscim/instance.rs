@@ -30,7 +30,7 @@ struct ClassTags {
 }
 
 #[derive(Debug)]
-struct Tags {
+pub(super) struct Tags {
     open: String,
     close: String,
     nil: String,
@@ -38,10 +38,14 @@ struct Tags {
 
 impl Tags {
     fn new(name: &str) -> Self {
+        Self::prefixed("p", name)
+    }
+
+    pub(super) fn prefixed(prefix: &str, name: &str) -> Self {
         Self {
-            open: format!("<p:{name}>"),
-            close: format!("</p:{name}>"),
-            nil: format!("<p:{name} xsi:nil=\"true\"/>"),
+            open: format!("<{prefix}:{name}>"),
+            close: format!("</{prefix}:{name}>"),
+            nil: format!("<{prefix}:{name} xsi:nil=\"true\"/>"),
         }
     }
 }
@@ -72,23 +76,41 @@ impl Codec {
     fn class(&self, id: ClassId) -> Option<&ClassTags> {
         self.classes.get(id.index())
     }
+
+    /// The slots of a class in the order of the wire.
+    pub(super) fn order(&self, id: ClassId) -> &[u16] {
+        self.class(id).map_or(&[], |class| class.order.as_slice())
+    }
+
+    /// Writes the element of an instance, with each property by `property`.
+    pub(super) fn within(
+        &self,
+        w: &mut Writer<'_>,
+        family: Family,
+        id: ClassId,
+        mut property: impl FnMut(&mut Writer<'_>, u16, &Tags),
+    ) {
+        let Some(class) = self.class(id) else { return };
+        let [wmi, dmtf, microsoft] = &class.start;
+        w.raw(match family {
+            Family::Wmi => wmi,
+            Family::Dmtf => dmtf,
+            Family::Microsoft => microsoft,
+        });
+        for slot in &class.order {
+            let Some(tags) = class.tags.get(usize::from(*slot)) else { continue };
+            property(w, *slot, tags);
+        }
+        w.raw(&class.end);
+    }
 }
 
 /// Writes an instance as an element of its own class, whatever class was asked for.
 //= MAP-01
 pub fn write_instance(w: &mut Writer<'_>, codec: &Codec, schema: &Schema, family: Family, instance: &CimInstance) {
-    let Some(class) = codec.class(instance.class) else { return };
-    let [wmi, dmtf, microsoft] = &class.start;
-    w.raw(match family {
-        Family::Wmi => wmi,
-        Family::Dmtf => dmtf,
-        Family::Microsoft => microsoft,
+    codec.within(w, family, instance.class, |w, slot, tags| {
+        write_property(w, tags, instance.get(slot), family, schema);
     });
-    for slot in &class.order {
-        let Some(tags) = class.tags.get(usize::from(*slot)) else { continue };
-        write_property(w, tags, instance.get(*slot), family, schema);
-    }
-    w.raw(&class.end);
 }
 
 /// Writes the columns of a query's projection: `w:XmlFragment`, no namespace on the columns, alphabetical.
@@ -112,7 +134,16 @@ pub fn write_projection(
         let name = &property.name;
         let tags =
             Tags { open: format!("<{name}>"), close: format!("</{name}>"), nil: format!("<{name} xsi:nil=\"true\"/>") };
-        write_property(w, &tags, instance.get(*slot), family, schema);
+        match instance.get(*slot) {
+            // What is within a column has no namespace either: clients of Windows' own answers look for it so.
+            Value::Datetime(datetime) => {
+                let text = datetime.to_xs();
+                w.raw(&tags.open);
+                w.leaf(datetime_element(*datetime, &text).1, &text);
+                w.raw(&tags.close);
+            }
+            value => write_property(w, &tags, value, family, schema),
+        }
     }
     w.raw("</w:XmlFragment>");
 }
@@ -146,7 +177,7 @@ pub fn write_value(w: &mut Writer<'_>, name: &str, value: &Value, family: Family
 }
 
 //= MAP-08, MAP-09, MAP-10
-fn write_property(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, schema: &Schema) {
+pub(super) fn write_property(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, schema: &Schema) {
     match value {
         Value::Null => w.raw(&tags.nil),
         Value::Array(values) => {
@@ -184,14 +215,19 @@ fn write_single(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, 
 //= MAP-05, MAP-06, MAP-07
 fn write_datetime(w: &mut Writer<'_>, datetime: CimDatetime) {
     let text = datetime.to_xs();
-    let element = if text.contains('*') {
-        "cim:CIM_DateTime"
-    } else if datetime.is_interval() {
-        "cim:Interval"
-    } else {
-        "cim:Datetime"
-    };
+    let (element, _) = datetime_element(datetime, &text);
     w.leaf(element, &text);
+}
+
+/// The element around the text of a datetime: with its prefix, and its local name alone.
+fn datetime_element(datetime: CimDatetime, text: &str) -> (&'static str, &'static str) {
+    if text.contains('*') {
+        ("cim:CIM_DateTime", "CIM_DateTime")
+    } else if datetime.is_interval() {
+        ("cim:Interval", "Interval")
+    } else {
+        ("cim:Datetime", "Datetime")
+    }
 }
 
 /// All text of a value's element: what XPath calls its string-value.

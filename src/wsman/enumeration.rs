@@ -135,7 +135,7 @@ impl<'d> Pull<'d> {
         let mut pull = Self { context: context(body)?, max_elements: 1, max_characters: None, max_time: None };
         for child in body.children() {
             match (child.namespace(), child.local()) {
-                (name::WSMAN | name::ENUMERATION, "MaxElements") => pull.max_elements = positive(child)?,
+                (name::ENUMERATION, "MaxElements") => pull.max_elements = positive(child)?,
                 (name::ENUMERATION, "MaxCharacters") => pull.max_characters = Some(positive(child)?),
                 (name::ENUMERATION, "MaxTime") => {
                     let bad = |error| Box::new(fault::schema_validation_error(format!("wsen:MaxTime: {error}")));
@@ -232,7 +232,7 @@ fn set_filter<'d>(slot: &mut Option<Filter<'d>>, element: Element<'d>) -> Decode
 }
 
 /// A filter is text or one element, never both. //= ENU-06
-fn filter(element: Element<'_>) -> Decoded<Filter<'_>> {
+pub(super) fn filter(element: Element<'_>) -> Decoded<Filter<'_>> {
     let text = element.text();
     let elements = element.children().take(2).count();
     if elements > 1 || (elements == 1 && !text.trim().is_empty()) {
