@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use failbackd::auth::{Principal, local_administrator};
 use failbackd::cim::Schema;
-use failbackd::endpoint::{Call, CursorLimits, Endpoint, EndpointSettings, Pace, Step};
+use failbackd::endpoint::{Call, CursorLimits, Endpoint, EndpointSettings, EventLimits, Pace, Step};
 use failbackd::job::{Job, JobId, JobType, NewJob, Timestamp};
 use failbackd::provider::{Permissions, Registry};
 use failbackd::replication::{
@@ -159,6 +159,7 @@ fn endpoint() -> Result<Endpoint, Failure> {
         envelope_octets_max: 512_000,
         items_max: 1_000,
         cursors: CursorLimits::default(),
+        events: EventLimits::default(),
         version: String::new(),
         profiles: Vec::new(),
         machine: "HOST".into(),
