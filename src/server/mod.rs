@@ -6,6 +6,7 @@ mod handler;
 mod ids;
 mod inventory;
 mod logins;
+mod record;
 mod world;
 
 use std::net::SocketAddr;
@@ -28,7 +29,10 @@ pub use audit::{Audit, AuditError};
 pub use handler::WsmanHandler;
 pub use ids::random_id;
 pub use inventory::{INVENTORY_PREFIX, InventoryRecord};
+pub use record::RecordError;
 pub use world::{OpenWorldError, World, host_name, read_view};
+
+use record::{Bounds, Recorder};
 
 /// The administration socket in the data directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";
@@ -57,6 +61,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Exchanges cannot be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 /// A server that accepts connections.
@@ -98,6 +105,9 @@ impl Server {
             Arc::clone(&eventing),
             timeout_max,
         );
+        let place = Some(config.record.as_path()).filter(|place| !place.as_os_str().is_empty());
+        let recorder = place.map(|place| Recorder::open(place, Bounds::default())).transpose()?;
+        let handler = handler.recording(recorder);
         let mut listeners = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
         let http = clear.as_ref().and_then(Listener::address);
