@@ -4,6 +4,7 @@
 //! their class, and an instance is a vector of values by slot. A property has the same slot in its class and in every
 //! class below, so what is resolved against a base class also reads instances of its subclasses.
 
+pub mod class_xml;
 pub mod datetime;
 pub mod embedded;
 pub mod enumeration;
@@ -19,6 +20,7 @@ pub mod text;
 pub mod value;
 pub mod wql;
 
+pub use class_xml::{ClassParts, write_class_xml};
 pub use datetime::CimDatetime;
 pub use embedded::{EmbeddedError, EmbeddedErrorKind, EmbeddedInstance, parse_embedded, write_cim_xml};
 pub use error::{Blame, CimError, CimStatus};

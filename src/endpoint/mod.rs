@@ -13,6 +13,7 @@ mod enumeration;
 mod exchange;
 mod invoke;
 mod journal;
+mod metadata;
 mod operations;
 mod options;
 mod scan;
@@ -29,7 +30,7 @@ use crate::job::{JobId, Timestamp};
 use crate::provider::{Permissions, Registry};
 use crate::replication::{Command, View};
 use crate::soap::{Fault, FaultCode, SelectorSet, SelectorValue, clipped};
-use crate::wscim::Codec;
+use crate::wscim::{self, Codec};
 use crate::wsman::{self, Correlation, Operation, Profile, fault};
 use crate::xml::text::{Encoding, decode, encode};
 use crate::xml::{Document, Limits};
@@ -242,7 +243,9 @@ impl Endpoint {
     ) -> Answer {
         let mut octets = Vec::with_capacity(1_536);
         let octets_max = envelope_octets_max(&self.settings, correlation.envelope_octets_max, encoding);
-        wsman::encode_fault_within(&mut octets, correlation, ids(), fault, octets_max);
+        let detailed = correlation.cim_errors.then(|| wscim::with_cim_error(fault));
+        let sent = detailed.as_ref().unwrap_or(fault);
+        wsman::encode_fault_within(&mut octets, correlation, ids(), sent, octets_max);
         let is_sender = fault.code == FaultCode::Sender;
         Answer {
             octets: encode(octets, encoding),

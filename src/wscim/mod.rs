@@ -3,11 +3,17 @@
 mod epr;
 mod error;
 mod instance;
+mod metadata;
 mod parameters;
 mod resource;
+mod wmi_error;
+mod xsd;
 
 pub use epr::{object_path, path_from_epr, path_of, path_to_epr};
 pub use error::fault_of;
 pub use instance::{Codec, write_instance, write_projection, write_value};
+pub use metadata::{CLASS_NAME_SELECTOR, Metadata};
 pub use parameters::{decode_input, write_output};
 pub use resource::{CLASS_SELECTOR, Family, Resource, Target, selected_namespace};
+pub use wmi_error::with_cim_error;
+pub use xsd::{write_class_xsd, write_common_xsd};

@@ -148,12 +148,11 @@ fn resolve_wmi(uri: &str, path: &str, selected: Option<NamespaceId>, schema: &Sc
     Ok(Resource { family, namespace, target })
 }
 
-/// A URI that names a namespace may come with the selector, as long as both mean the same: Windows takes that too, and
-/// of two that differ it reports an error of its own.
+/// A URI that names a namespace may come with the selector, as long as both mean the same.
 //= RES-18
 fn check_agreement(in_uri: NamespaceId, selected: Option<NamespaceId>, schema: &Schema) -> Result<(), Fault> {
     match selected {
-        Some(selected) if selected != in_uri => Err(fault::internal_error(format!(
+        Some(selected) if selected != in_uri => Err(fault::invalid_selectors_invalid_value(format!(
             "the resource URI is in the namespace {}, but {CLASS_SELECTOR} says {}",
             schema.namespace(in_uri).name,
             schema.namespace(selected).name
