@@ -29,6 +29,7 @@ pub(crate) const NEEDS: &[(&str, Kind, &str)] = &[
     ("service", Kind::Fixture, "Msvm_ReplicationService"),
     ("service-dmtf", Kind::Fixture, "Msvm_ReplicationService in the DMTF family of URIs"),
     ("vm", Kind::Fixture, "a virtual machine that is ready for a failback"),
+    ("primary", Kind::Fixture, "a virtual machine in the primary role that replicates"),
     ("associated", Kind::Fixture, "an instance with associated ones"),
     ("writable", Kind::Fixture, "an instance with a property that may be written"),
     ("creatable", Kind::Fixture, "a class of which instances may be created"),
@@ -48,6 +49,8 @@ pub(crate) const NEEDS: &[(&str, Kind, &str)] = &[
     ("sink", Kind::Permission, "a sink that the target reaches: loopback, or --sink-address"),
     ("credentials", Kind::Permission, "credentials"),
     ("basic", Kind::Permission, "credentials sent by Basic"),
+    ("reader", Kind::Permission, "the credentials of a second user who may only read"),
+    ("sealed", Kind::Permission, "credentials by which messages are sealed"),
     ("http", Kind::Permission, "a target without TLS"),
     ("https", Kind::Permission, "a target with TLS"),
 ];

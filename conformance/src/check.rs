@@ -105,6 +105,8 @@ pub(crate) enum End {
     Closed,
     /// Nothing more came in time.
     Silent(String),
+    /// What came is no HTTP: its first octets in hexadecimal.
+    Foreign(String),
     /// The exchange did not work.
     Broken(String),
 }
@@ -132,6 +134,7 @@ impl From<Failure> for End {
         match failure {
             Failure::Closed => Self::Closed,
             Failure::Silent => Self::Silent("no answer in time".to_owned()),
+            Failure::Foreign(octets) => Self::Foreign(octets),
             Failure::Other(error) => Self::Broken(error),
         }
     }
@@ -145,6 +148,8 @@ impl Came {
             End::Open => String::new(),
             End::Closed if answers.is_empty() => return "the connection was closed without an answer".to_owned(),
             End::Closed => "; then the connection was closed".to_owned(),
+            End::Foreign(octets) if answers.is_empty() => return format!("no HTTP came, but the octets {octets}"),
+            End::Foreign(octets) => format!("; then the octets {octets}, which are no HTTP"),
             End::Silent(told) | End::Broken(told) if answers.is_empty() => return told.clone(),
             End::Silent(told) | End::Broken(told) => format!("; then {told}"),
         };
@@ -223,6 +228,11 @@ fn mismatch(outcome: &Outcome, came: &Came, variables: &Variables) -> Result<Opt
         let good = came.answers.is_empty() && if outcome.closed { is_closed } else { is_silent(&came.end) };
         let wanted = if outcome.closed { "not closed" } else { "not silent" };
         return Ok((!good).then(|| format!("{wanted}: {}", came.summary())));
+    }
+    if let Some(pattern) = &outcome.foreign {
+        let pattern = Regex::new(pattern).map_err(|error| error.to_string())?;
+        let good = came.answers.is_empty() && matches!(&came.end, End::Foreign(octets) if pattern.is_match(octets));
+        return Ok((!good).then(|| format!("not the octets {pattern}: {}", came.summary())));
     }
     if outcome.then_closed && !is_closed {
         return Ok(Some("the connection is not closed".to_owned()));
@@ -385,6 +395,9 @@ mod tests {
         assert_eq!(judged(&came(&[200], End::Closed)), Verdict::Fail);
         assert_eq!(judged(&came(&[200, 500], End::Closed)), Verdict::Fail);
         assert_eq!(verdict("[[outcome]]\nsilent=true", Err(Failure::Silent)), Verdict::Pass);
+        let alert = || Err(Failure::Foreign("15 03 01".to_owned()));
+        assert_eq!(verdict("[[outcome]]\nforeign='^15'", alert()), Verdict::Pass);
+        assert_eq!(verdict("[[outcome]]\nforeign='^16'", alert()), Verdict::Fail);
         assert_eq!(verdict("", Err(Failure::Silent)), Verdict::Fail);
         assert_eq!(verdict("[[outcome]]\nhttp_absent=['server']", Ok(received(200, "<a/>"))), Verdict::Pass);
     }

@@ -22,11 +22,14 @@ const NO_FILTER: &[&str] = &["n:FilterDialectRequestedUnavailable", "n:Filtering
 const NO_FRAGMENT: &[&str] = &["w:UnsupportedFeature"];
 const NO_DELIVERY: &[&str] = &["a:ActionNotSupported", "e:DeliveryModeRequestedUnavailable"];
 
-/// Properties that labs may write: class, property, two values of which one differs from what is there.
-const WRITABLE: &[(&str, &str, [&str; 2])] = &[
-    ("Msvm_ReplicationSettingData", "RecoveryHistory", ["2", "3"]),
-    ("Msvm_ReplicationServiceSettingData", "MonitoringInterval", ["43200", "86400"]),
+/// Properties that labs may write: class, property (a number, so that text is a bad value), two values of which one
+/// differs from what is there, and a property beside it that is fixed.
+const WRITABLE: &[(&str, &str, [&str; 2], &str)] = &[
+    ("Msvm_ReplicationSettingData", "RecoveryHistory", ["2", "3"], "Caption"),
+    ("Msvm_ReplicationServiceSettingData", "MonitoringInterval", ["43200", "86400"], "Caption"),
 ];
+/// No number.
+const BAD_VALUE: &str = "many";
 /// Classes of which labs may create instances, and the properties of one.
 const CREATABLE: &[(&str, &[(&str, &str)])] = &[(
     "Msvm_ReplicationAuthorizationSettingData",
@@ -169,10 +172,12 @@ fn instance_of(session: &mut Session, fixtures: &Fixtures, class: &str) -> Resul
 fn writable(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), String> {
     let nonsense = || Some("<z:NoInstance/>".to_owned());
     if !fixtures.addresses.contains_key("writable") {
-        for (class, property, values) in WRITABLE {
+        for (class, property, values, fixed) in WRITABLE {
             let Some(address) = instance_of(session, fixtures, class)? else { continue };
             fixtures.addresses.insert("writable".to_owned(), address);
-            fixtures.variables.insert("writable.property".to_owned(), (*property).to_owned());
+            for (name, value) in [("property", *property), ("fixed", *fixed), ("bad", BAD_VALUE)] {
+                fixtures.variables.insert(format!("writable.{name}"), value.to_owned());
+            }
             let came = session.exchange(&plain_step("put", "writable", nonsense()), fixtures)?;
             if matches!(by_content(&came, NO_OPERATION), Found::Offered) && known_value(session, fixtures, values)? {
                 break;

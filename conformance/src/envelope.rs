@@ -64,13 +64,24 @@ pub(crate) struct Surroundings<'r> {
     pub managers: &'r Managers,
 }
 
-/// Fills in `${name}` (escaped for XML), `${raw:name}` (as it is) and `$$`.
+/// The longest text that a repetition in a case may grow to.
+const REPEATED_OCTETS_MAX: usize = 8 << 20;
+
+/// Fills in `${name}` (escaped for XML), `${raw:name}` (as it is) and `${text*1000}` (the text a thousand times, as it
+/// is, a `#` in it being the number of the repetition).
 pub(crate) fn fill(text: &str, variables: &Variables, escaped: bool) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         out.push_str(before);
         let (name, behind) = after.split_once('}').ok_or_else(|| format!("an open ${{ in {text:?}"))?;
+        rest = behind;
+        if let Some((repeated, times)) = repetition(name) {
+            for at in 1..=times {
+                out.push_str(&repeated.replace('#', &at.to_string()));
+            }
+            continue;
+        }
         let (is_raw, name) = name.strip_prefix("raw:").map_or((false, name), |name| (true, name));
         let value = variables.get(name).ok_or_else(|| format!("no variable {name:?}"))?;
         if escaped && !is_raw {
@@ -78,10 +89,16 @@ pub(crate) fn fill(text: &str, variables: &Variables, escaped: bool) -> Result<S
         } else {
             out.push_str(value);
         }
-        rest = behind;
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// The text and the number of a `${text*1000}`.
+fn repetition(name: &str) -> Option<(&str, usize)> {
+    let (text, times) = name.rsplit_once('*')?;
+    let times: usize = times.parse().ok()?;
+    (text.len().saturating_mul(times) <= REPEATED_OCTETS_MAX).then_some((text, times))
 }
 
 /// Builds the request of a step.
@@ -368,6 +385,8 @@ mod tests {
         assert_eq!(fill("${v}", &variables, false).unwrap(), "<&");
         assert!(fill("${nope}", &variables, true).is_err());
         assert!(fill("${v", &variables, true).is_err());
+        assert_eq!(fill("${<#/>*3}-${a*2}", &variables, true).unwrap(), "<1/><2/><3/>-aa");
+        assert!(fill("${a*99999999999}", &variables, true).is_err());
         assert_eq!(octets("fF 00").unwrap(), [255, 0]);
         assert!(octets("xy").is_err());
     }

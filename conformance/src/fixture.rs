@@ -30,6 +30,29 @@ const CANDIDATES: &[(&str, &str, &str)] = &[
     (DMTF, "root/omi", "OMI_Identify"),
 ];
 
+/// A virtual machine to look for.
+struct Machine {
+    /// The fixture's name.
+    name: &'static str,
+    /// The condition of the query that finds it.
+    condition: &'static str,
+    /// The states of replication that it may have.
+    states: &'static [&'static str],
+    /// What it is, for the report.
+    told: &'static str,
+}
+
+/// A replica that is off and may be failed back, and a primary whose replication can be suspended and resumed.
+const MACHINES: &[Machine] = &[
+    Machine {
+        name: "vm",
+        condition: "ReplicationMode = 2 AND EnabledState = 3",
+        states: &["2", "3", "7", "8", "9"],
+        told: "that is ready for a failback",
+    },
+    Machine { name: "primary", condition: "ReplicationMode = 1", states: &["3"], told: "that replicates" },
+];
+
 /// The class URI, selectors and namespace of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -86,7 +109,7 @@ pub(crate) struct Fixtures {
     /// Who the target says it is.
     pub product: Product,
     /// The addresses by the names that steps give them: main (an instance of the first class that exists), many
-    /// (an instance of a class with at least two), service (the replication service), vm (a virtual machine that is
+    /// (an instance of a class with at least two), dmtf (an instance in the DMTF family of URIs), service (the replication service), vm (a virtual machine that is
     /// ready for a failback), associated, writable, creatable, events.
     pub addresses: BTreeMap<String, Address>,
     /// The features that answered.
@@ -164,12 +187,14 @@ pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
         }
     }
     if fixtures.addresses.contains_key("service") {
-        if let Some(vm) = probe_vm(session)? {
-            fixtures.notes.push(format!("ready for a failback: {:?}", vm.selectors));
-            fixtures.addresses.insert("vm".to_owned(), vm);
-            fixtures.features.insert("vm".to_owned());
-        } else {
-            fixtures.notes.push("no virtual machine is ready for a failback".to_owned());
+        for machine in MACHINES {
+            let Some(found) = probe_machine(session, machine)? else {
+                fixtures.notes.push(format!("no virtual machine {}", machine.told));
+                continue;
+            };
+            fixtures.notes.push(format!("a virtual machine {}: {:?}", machine.told, found.selectors));
+            fixtures.addresses.insert(machine.name.to_owned(), found);
+            fixtures.features.insert(machine.name.to_owned());
         }
     }
     discover::features(session, &mut fixtures)?;
@@ -183,6 +208,7 @@ fn keep(fixtures: &mut Fixtures, found: &Found, is_windows: bool) {
     }
     if !is_windows {
         fixtures.features.insert("dmtf".to_owned());
+        fixtures.addresses.entry("dmtf".to_owned()).or_insert_with(|| found.address.clone());
     }
     fixtures.features.insert("get".to_owned());
     if found.address.class() == "Msvm_ReplicationService" {
@@ -250,12 +276,12 @@ pub(crate) fn wql(query: &str, mode: &str, max_elements: u32) -> String {
     )
 }
 
-/// Looks for a machine in the replica role, off, in a state from which a failback may start.
-fn probe_vm(session: &mut Session) -> Result<Option<Address>, String> {
+/// Looks for a machine in a role and in one of several states.
+fn probe_machine(session: &mut Session, machine: &Machine) -> Result<Option<Address>, String> {
     let scope = Address { uri: format!("{WINDOWS}/{MSVM}/*"), ..Address::default() };
     let mode = "<w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode>";
-    let query = "SELECT * FROM Msvm_ComputerSystem WHERE ReplicationMode = 2 AND EnabledState = 3";
-    let came = session.ask(&scope, "enumerate", &wql(query, mode, 100))?;
+    let query = format!("SELECT * FROM Msvm_ComputerSystem WHERE {}", machine.condition);
+    let came = session.ask(&scope, "enumerate", &wql(&query, mode, 100))?;
     let Some(received) = came.answers.first() else { return Ok(None) };
     let Ok(document) = &received.document else { return Ok(None) };
     let machine_scope = Address { uri: format!("{WINDOWS}/{MSVM}/Msvm_ComputerSystem"), ..Address::default() };
@@ -269,9 +295,8 @@ fn probe_vm(session: &mut Session) -> Result<Option<Address>, String> {
     let items = (0..document.nodes.len()).filter(|index| {
         document.nodes.get(*index).is_some_and(|node| node.name.namespace == WSMAN && node.name.local == "Item")
     });
-    let ready: Vec<bool> = items
-        .map(|item| state(item).is_some_and(|state| matches!(state.trim(), "2" | "3" | "7" | "8" | "9")))
-        .collect();
+    let ready: Vec<bool> =
+        items.map(|item| state(item).is_some_and(|state| machine.states.contains(&state.trim()))).collect();
     Ok(addresses(document, &machine_scope).into_iter().zip(ready).find(|(_, is_ready)| *is_ready).map(|(vm, _)| vm))
 }
 

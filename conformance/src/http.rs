@@ -113,6 +113,8 @@ pub(crate) enum Failure {
     Closed,
     /// Nothing came in time.
     Silent,
+    /// What came is no HTTP: its first octets in hexadecimal.
+    Foreign(String),
     /// Anything else, in words.
     Other(String),
 }
@@ -198,6 +200,11 @@ impl Client {
 
     /// A new connection.
     pub(crate) fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+        self.connect_as(false)
+    }
+
+    /// A new connection, without TLS when `plain`, whatever the target has.
+    pub(crate) fn connect_as(&self, plain: bool) -> Result<Box<dyn Stream>, Failure> {
         let other =
             |error: std::io::Error| Failure::Other(format!("cannot connect to {}: {error}", self.target.authority()));
         let mut addresses = (self.target.host.as_str(), self.target.port).to_socket_addrs().map_err(other)?;
@@ -206,7 +213,7 @@ impl Client {
         _ = stream.set_nodelay(true);
         _ = stream.set_write_timeout(Some(self.timeout));
         _ = stream.set_read_timeout(Some(self.timeout));
-        let Some(config) = &self.tls else { return Ok(Box::new(stream)) };
+        let Some(config) = self.tls.as_ref().filter(|_| !plain) else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(self.target.host.clone())
             .map_err(|error| Failure::Other(format!("not a TLS server name: {error}")))?;
         let connection =
@@ -315,6 +322,10 @@ impl AnswerReader {
         let end = loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 break at;
+            }
+            if self.buffer.iter().zip(b"HTTP/1.").any(|(came, wanted)| came != wanted) {
+                let octets: Vec<String> = self.buffer.iter().take(16).map(|octet| format!("{octet:02X}")).collect();
+                return Err(Failure::Foreign(octets.join(" ")));
             }
             if !self.fill(stream)? {
                 return Err(if self.buffer.is_empty() {

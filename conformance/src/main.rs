@@ -4,6 +4,7 @@
 
 mod catalog;
 mod check;
+mod content;
 mod discover;
 mod envelope;
 mod fixture;
@@ -16,6 +17,7 @@ mod path_parse;
 mod raw;
 mod record;
 mod report;
+mod representation;
 mod run;
 mod serve;
 mod session;

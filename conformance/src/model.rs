@@ -188,6 +188,8 @@ pub(crate) struct Step {
     pub sink: String,
     /// Milliseconds to wait before the step.
     pub wait_ms: u64,
+    /// Undoes what an earlier step has written: carried out even when the case has ended before.
+    pub undo: bool,
     /// How often the step is carried out, each time with the same expectations.
     pub times: Option<u32>,
     /// Header blocks to leave out, by prefixed name.
@@ -295,6 +297,12 @@ pub(crate) struct Awaited {
     /// How long to wait, in milliseconds.
     #[serde(default = "five_seconds")]
     pub within_ms: u64,
+    /// Wait the whole time, and count whatever comes as seen.
+    #[serde(default)]
+    pub drain: bool,
+    /// Wait where a sink that redirects sends its messages.
+    #[serde(default)]
+    pub followed: bool,
     /// Skip messages for which this expression does not hold.
     #[serde(default)]
     pub only: String,
@@ -328,6 +336,8 @@ pub(crate) struct Http {
     pub expect_continue: bool,
     /// Use a connection of its own.
     pub fresh: bool,
+    /// A raw exchange without TLS, also where the target has it.
+    pub plain: bool,
 }
 
 /// One acceptable (or explicitly unacceptable) answer.
@@ -349,6 +359,8 @@ pub(crate) struct Outcome {
     pub closed: bool,
     /// Whether nothing must have come in time.
     pub silent: bool,
+    /// What came is no HTTP: a regular expression for its first octets in hexadecimal.
+    pub foreign: Option<String>,
     /// The answers of a raw exchange in order, each with its own expectations.
     pub answers: Vec<Outcome>,
     /// Whether the connection must have been closed after the answers.

@@ -207,13 +207,17 @@ impl Evaluator<'_> {
     fn filter(&self, predicate: &Expression, candidates: &[Item]) -> Result<Vec<Item>, String> {
         let mut kept = Vec::new();
         for (at, candidate) in candidates.iter().enumerate() {
-            let keep = match (predicate, self.evaluate(predicate, &[*candidate])?) {
-                (_, Value::Number(wanted)) => {
-                    let position = f64::from(u32::try_from(at + 1).unwrap_or(u32::MAX));
-                    (position - wanted).abs() < f64::EPSILON
+            let is_last = matches!(predicate, Expression::Call(name, _) if name == "last");
+            let keep = if is_last {
+                at + 1 == candidates.len()
+            } else {
+                match self.evaluate(predicate, &[*candidate])? {
+                    Value::Number(wanted) => {
+                        let position = f64::from(u32::try_from(at + 1).unwrap_or(u32::MAX));
+                        (position - wanted).abs() < f64::EPSILON
+                    }
+                    value => self.boolean(&value),
                 }
-                (Expression::Call(name, _), _) if name == "last" => at + 1 == candidates.len(),
-                (_, value) => self.boolean(&value),
             };
             if keep {
                 kept.push(*candidate);

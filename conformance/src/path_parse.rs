@@ -344,6 +344,7 @@ mod tests {
             "count(/s:Envelope/s:Body/*) = 1 and not(//nope)",
             "//i[@k='b'] = $want",
             "//i[2] = 2",
+            "//i[last()] = 2",
             "string(//i[1]) != '2'",
             "//c/@n >= 3",
             "qname(//v) = '{urn:q}Name'",

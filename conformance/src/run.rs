@@ -10,6 +10,7 @@ use crate::fixture::{Address, Fixtures};
 use crate::model::{Case, Level, Profile, Step};
 use crate::path;
 use crate::session::Session;
+use crate::template::{is_to_manager, manager_name};
 use crate::verdict::{CaseResult, Verdict};
 use crate::xml::{Document, escape};
 
@@ -129,7 +130,7 @@ pub(crate) fn run(case: &Case, session: &mut Session, fixtures: &Fixtures, permi
     let profile = session.profile;
     let (verdict, reason) = match missing(case, profile, fixtures, permissions) {
         Some(told) => told,
-        None => steps(case, session, fixtures).unwrap_or_else(|mistake| (Verdict::Error, mistake)),
+        None => steps(case, session, fixtures),
     };
     CaseResult {
         id: case.id.clone(),
@@ -144,22 +145,37 @@ pub(crate) fn run(case: &Case, session: &mut Session, fixtures: &Fixtures, permi
     }
 }
 
-fn steps(case: &Case, session: &mut Session, fixtures: &Fixtures) -> Result<(Verdict, String), String> {
+/// The steps in order. After a step that ends the case only those that undo something follow.
+fn steps(case: &Case, session: &mut Session, fixtures: &Fixtures) -> (Verdict, String) {
     session.begin(address_variables(fixtures));
     let (mut worst, mut reasons) = (Verdict::Pass, String::new());
+    let mut is_over = false;
     for (at, step) in case.step.iter().enumerate() {
+        if is_over && !step.undo {
+            continue;
+        }
+        // A subscription that was refused need not be taken back.
+        if step.undo && is_to_manager(step) && !session.managers.contains_key(manager_name(step)) {
+            continue;
+        }
         session.step = at + 1;
-        let (verdict, reason) = several(step, session, fixtures)?;
+        let done = several(step, session, fixtures);
+        if is_over {
+            // What was never written need not be undone, so a refusal tells something only after a write.
+            if worst != Verdict::Unsupported && done.is_ok_and(|(verdict, _)| verdict.is_bad()) {
+                reasons.push_str("; what was written could not be undone");
+            }
+            continue;
+        }
+        let (verdict, reason) = done.unwrap_or_else(|mistake| (Verdict::Error, mistake));
         if verdict > worst || (reasons.is_empty() && verdict == worst) {
             worst = verdict;
             let is_told = case.step.len() > 1 && !reason.is_empty();
             reasons = if is_told { format!("step {}: {reason}", at + 1) } else { reason };
         }
-        if verdict.ends_case() {
-            break;
-        }
+        is_over = verdict.ends_case();
     }
-    Ok((worst, reasons))
+    (worst, reasons)
 }
 
 /// Carries a step out as often as it wants; the worst verdict counts.
@@ -188,6 +204,7 @@ fn address_variables(fixtures: &Fixtures) -> path::Variables {
         variables.insert(format!("{name}.uri_lower"), format!("{family}/{}", address.class().to_lowercase()));
         variables.insert(format!("{name}.selectors"), selector_set(address, str::to_owned));
         variables.insert(format!("{name}.epr"), epr(address));
+        variables.insert(format!("{name}.path"), object_path(address));
         variables.insert(format!("{name}.selectors_upper"), selector_set(address, str::to_uppercase));
         for (key, value) in address.keys() {
             variables.insert(format!("{name}.selector.{key}"), value.clone());
@@ -218,6 +235,13 @@ pub(crate) fn epr(address: &Address) -> String {
         crate::envelope::ANONYMOUS,
         escape(&address.uri)
     )
+}
+
+/// The address as a WMI object path, which queries for associations name.
+fn object_path(address: &Address) -> String {
+    let quoted = |value: &String| value.replace('\\', "\\\\").replace('"', "\\\"");
+    let keys: Vec<String> = address.keys().map(|(key, value)| format!("{key}=\"{}\"", quoted(value))).collect();
+    format!("{}.{}", address.class(), keys.join(","))
 }
 
 fn repeat(step: &Step, session: &mut Session, fixtures: &Fixtures) -> Result<(Verdict, String), String> {
@@ -296,6 +320,13 @@ fn take(document: &Document, session: &Session, name: &str, source: &str) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn object_paths_quote_their_keys() {
+        let selectors = vec![("A".to_owned(), "x\\y".to_owned()), ("B".to_owned(), "a\"b".to_owned())];
+        let address = Address { uri: "urn:c/Class".to_owned(), selectors, namespace: None };
+        assert_eq!(object_path(&address), r#"Class.A="x\\y",B="a\"b""#);
+    }
     use crate::check::Received;
     use crate::envelope::Credentials;
     use crate::fixture::Refusal;

@@ -195,11 +195,20 @@ impl Session {
                     .is_some_and(|tree| path::holds(&tree, &self.variables, &awaited.only).unwrap_or(false))
         };
         let within = Duration::from_millis(awaited.within_ms);
-        let waited = sink.wait(&path, (self.seen, awaited.count), within, is_meant);
+        if awaited.drain {
+            std::thread::sleep(Duration::from_millis(awaited.within_ms));
+            self.seen = sink.count(&path);
+            let told = format!("{} messages so far", self.seen);
+            let request = "(letting the sink fill up)".to_owned();
+            self.wire.push(Exchange { step: self.step, milliseconds: since(before), request, answer: told.clone() });
+            return Ok(Came { answers: Vec::new(), end: End::Silent(told) });
+        }
+        let (path, from) = if awaited.followed { (sink::followed(&path), 0) } else { (path, self.seen) };
+        let waited = sink.wait(&path, (from, awaited.count), within, is_meant);
         let milliseconds = since(before);
         let (came, shown) = match waited {
             Ok((message, next)) => {
-                self.seen = next;
+                self.seen = if awaited.followed { self.seen } else { next };
                 let mut headers = message.headers;
                 headers.push((":method".to_owned(), message.method));
                 headers.push((":path".to_owned(), message.path));
@@ -230,6 +239,7 @@ impl Session {
             answers: most.max().unwrap_or(1),
             to_the_end: outcomes.iter().any(|outcome| outcome.then_closed || outcome.closed),
             patience: step.within_ms.map_or(RAW_PATIENCE, Duration::from_millis),
+            plain: step.http.plain,
         };
         let before = Instant::now();
         let (answers, end) = raw::exchange(&self.client, &pieces, reading);
@@ -298,6 +308,7 @@ fn show_answer(answer: &Result<Answer, Failure>) -> String {
     match answer {
         Err(Failure::Closed) => "(the connection was closed without an answer)".to_owned(),
         Err(Failure::Silent) => "(no answer in time)".to_owned(),
+        Err(Failure::Foreign(octets)) => format!("(no HTTP: {octets})"),
         Err(Failure::Other(error)) => format!("({error})"),
         Ok(answer) => format!("HTTP/1.1 {}\n{}", answer.status, show_message(answer)),
     }

@@ -103,6 +103,11 @@ impl Sink {
         self.shared.lock().entry(path.to_owned()).or_default().mode = mode;
     }
 
+    /// How many messages have come to a path.
+    pub(crate) fn count(&self, path: &str) -> usize {
+        self.shared.lock().get(path).map_or(0, |mailbox| mailbox.messages.len())
+    }
+
     /// Waits for a message to a path from the `from`th on for which the test holds, `count` of them. Yields the last
     /// and the place behind it, or how many there were when the time was over.
     pub(crate) fn wait(
@@ -142,7 +147,7 @@ fn react(mode: Mode, message: &Incoming) -> Reaction {
         Mode::Stall => Reaction::Stall(STALL),
         Mode::Close => Reaction::Close,
         Mode::Redirect => {
-            let place = ("Location".to_owned(), format!("{}-followed", message.path));
+            let place = ("Location".to_owned(), followed(&message.path));
             Reaction::Answer { status: 307, headers: vec![place], body: Vec::new() }
         }
         Mode::Unauthorized => {
@@ -150,6 +155,11 @@ fn react(mode: Mode, message: &Incoming) -> Reaction {
             Reaction::Answer { status: 401, headers: vec![scheme], body: Vec::new() }
         }
     }
+}
+
+/// Where a sink that redirects sends the messages to a path.
+pub(crate) fn followed(path: &str) -> String {
+    format!("{path}-followed")
 }
 
 /// A message's tree.
@@ -170,7 +180,7 @@ fn answer(status: u16, message: &Incoming, action: &str, body: &str) -> Reaction
     let envelope = format!(
         "<s:Envelope xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\" \
          xmlns:a=\"http://schemas.xmlsoap.org/ws/2004/08/addressing\" \
-         xmlns:e=\"http://schemas.xmlsoap.org/ws/2004/08/eventing\"><s:Header>\
+         xmlns:w=\"http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd\"><s:Header>\
          <a:To>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:To><a:Action>{action}</a:Action>\
          <a:RelatesTo>{}</a:RelatesTo></s:Header><s:Body>{body}</s:Body></s:Envelope>",
         escape(&relates)
@@ -184,10 +194,10 @@ fn ack(message: &Incoming) -> Reaction {
 }
 
 fn fault(message: &Incoming) -> Reaction {
-    let body = "<s:Fault><s:Code><s:Value>s:Receiver</s:Value><s:Subcode><s:Value>e:DeliveryRefused</s:Value>\
+    let body = "<s:Fault><s:Code><s:Value>s:Receiver</s:Value><s:Subcode><s:Value>w:DeliveryRefused</s:Value>\
         </s:Subcode></s:Code><s:Reason><s:Text xml:lang=\"en-US\">The sink was told to refuse.</s:Text></s:Reason>\
         </s:Fault>";
-    answer(500, message, "http://schemas.xmlsoap.org/ws/2004/08/eventing/fault", body)
+    answer(500, message, "http://schemas.dmtf.org/wbem/wsman/1/wsman/fault", body)
 }
 
 #[cfg(test)]

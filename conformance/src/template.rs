@@ -95,6 +95,10 @@ pub(crate) fn template(step: &Step, around: &Surroundings<'_>) -> Result<Templat
         ),
     };
     let of_enumeration = |operation: &str| -> Result<Template, String> {
+        if !step.manager.is_empty() {
+            // The events of a subscription are pulled from its manager.
+            return of_manager(ENUMERATION, operation, &with_context(operation)?, step, around);
+        }
         made(format!("{ENUMERATION}/{operation}"), scoped()?, with_context(operation)?)
     };
     match step.template.as_str() {
@@ -122,9 +126,9 @@ pub(crate) fn template(step: &Step, around: &Surroundings<'_>) -> Result<Templat
             let address = if step.of.is_empty() { around.fixtures.address("events") } else { scoped() };
             made(format!("{EVENTING}/Subscribe"), address?, body)
         }
-        "renew" => of_manager("Renew", "<e:Renew><e:Expires>PT10M</e:Expires></e:Renew>", step, around),
-        "getstatus" => of_manager("GetStatus", "<e:GetStatus/>", step, around),
-        "unsubscribe" => of_manager("Unsubscribe", "<e:Unsubscribe/>", step, around),
+        "renew" => of_manager(EVENTING, "Renew", "<e:Renew><e:Expires>PT10M</e:Expires></e:Renew>", step, around),
+        "getstatus" => of_manager(EVENTING, "GetStatus", "<e:GetStatus/>", step, around),
+        "unsubscribe" => of_manager(EVENTING, "Unsubscribe", "<e:Unsubscribe/>", step, around),
         other => Err(format!("the template {other:?} has no header")),
     }
 }
@@ -134,10 +138,22 @@ pub(crate) fn manager_name(step: &Step) -> &str {
     if step.manager.is_empty() { "manager" } else { &step.manager }
 }
 
-fn of_manager(operation: &str, body: &str, step: &Step, around: &Surroundings<'_>) -> Result<Template, String> {
+/// Whether a step speaks to the manager of a subscription.
+pub(crate) fn is_to_manager(step: &Step) -> bool {
+    matches!(step.template.as_str(), "renew" | "getstatus" | "unsubscribe")
+        || !step.manager.is_empty() && matches!(step.template.as_str(), "pull" | "release")
+}
+
+fn of_manager(
+    specification: &str,
+    operation: &str,
+    body: &str,
+    step: &Step,
+    around: &Surroundings<'_>,
+) -> Result<Template, String> {
     let name = manager_name(step);
     let manager = around.managers.get(name).ok_or_else(|| format!("no step kept a subscription as {name:?}"))?.clone();
-    let action = format!("{EVENTING}/{operation}");
+    let action = format!("{specification}/{operation}");
     Ok(Template { action, address: None, manager: Some(manager), body: body.to_owned() })
 }
 
@@ -149,9 +165,12 @@ fn changed_instance(step: &Step, around: &Surroundings<'_>) -> Result<String, St
     let instance = around.variables.get("instance").ok_or("no step has got an instance before")?;
     let mut properties = Vec::new();
     for (name, value) in &step.properties {
-        properties.push((name.as_str(), fill(value, around.variables, false)?));
+        properties.push((fill(name, around.variables, false)?, fill(value, around.variables, false)?));
     }
-    instance::change(instance, &properties, &step.drop_properties)
+    let set: Vec<(&str, String)> = properties.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let dropped: Result<Vec<String>, String> =
+        step.drop_properties.iter().map(|name| fill(name, around.variables, false)).collect();
+    instance::change(instance, &set, &dropped?)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::check::Received;
+use crate::content;
 use crate::http::Request;
 use crate::model::Level;
 use crate::path::{Variables, holds, text};
@@ -109,6 +110,45 @@ const CHECKS: &[Check] = &[
         title: "The answer's action is the request's and Response",
         look: answer_action,
     },
+    Check {
+        rule: "ENV-22",
+        level: Level::Should,
+        title: "No URI is longer than 2,048 characters",
+        look: |seen| content::long_uri(seen.document),
+    },
+    Check {
+        rule: "FLT-08",
+        level: Level::Must,
+        title: "What stands in Detail has a namespace",
+        look: |seen| content::bare_detail(seen.document),
+    },
+    Check {
+        rule: "MAP-01",
+        level: Level::Must,
+        title: "Every instance is written as the representation has it",
+        look: instances_decode,
+    },
+    Check {
+        rule: "MAP-08",
+        level: Level::Must,
+        title: "The elements of an array stand one behind the other",
+        look: |seen| content::torn_array(seen.document),
+    },
+    Check {
+        rule: "MAP-09",
+        level: Level::Must,
+        title: "Nulls are empty and never among an array's elements",
+        look: |seen| content::bad_null(seen.document),
+    },
+];
+
+/// A fault about a MessageID that is longer than this need not repeat it.
+const MESSAGE_ID_CHARACTERS_MAX: usize = 4096;
+
+/// The rules that an answer which cannot be read violates.
+const UNREADABLE: &[(&str, &str)] = &[
+    ("ENV-12", "No answer holds a character that XML cannot hold"),
+    ("ENV-20", "Every SOAP answer is one well-formed envelope"),
 ];
 
 /// What the standing checks saw in a run.
@@ -121,6 +161,9 @@ pub(crate) struct Watch {
     shown: Vec<Option<Exchange>>,
     message_ids: BTreeSet<String>,
     repeated: Vec<String>,
+    /// SOAP answers that are no well-formed XML, and the first of them.
+    unreadable: Vec<String>,
+    unreadable_shown: Option<Exchange>,
 }
 
 impl Watch {
@@ -128,7 +171,18 @@ impl Watch {
     pub(crate) fn look(&mut self, request: &Request, received: &Received, exchange: &Exchange) {
         self.violations.resize(CHECKS.len(), Vec::new());
         self.shown.resize(CHECKS.len(), None);
-        let Ok(document) = &received.document else { return };
+        let document = match &received.document {
+            Ok(document) => document,
+            Err(error) => {
+                let is_soap =
+                    received.answer.header("content-type").is_some_and(|value| value.contains("application/soap+xml"));
+                if is_soap && !received.answer.body.is_empty() {
+                    self.unreadable.push(error.clone());
+                    self.unreadable_shown.get_or_insert_with(|| exchange.clone());
+                }
+                return;
+            }
+        };
         self.answers += 1;
         self.faults += usize::from(received.fault.is_some());
         let sent = crate::text::decode(&request.body, "charset=utf-16").ok();
@@ -161,6 +215,8 @@ impl Watch {
                 *mine = theirs;
             }
         }
+        self.unreadable.extend(other.unreadable);
+        self.unreadable_shown = self.unreadable_shown.take().or(other.unreadable_shown);
         self.repeated.extend(other.repeated);
         for id in other.message_ids {
             if !self.message_ids.insert(id.clone()) {
@@ -183,7 +239,11 @@ impl Watch {
             .collect();
         let title = "The service's MessageIDs never repeat";
         let shown = self.shown.first().cloned().flatten();
-        results.push(self.result("ADR-12", Level::Must, title, &self.repeated, shown));
+        results.push(self.result("ADR-12", Level::Must, title, &self.repeated, shown.clone()));
+        for (rule, title) in UNREADABLE {
+            let shown = self.unreadable_shown.clone().or_else(|| shown.clone());
+            results.push(self.result(rule, Level::Should, title, &self.unreadable, shown));
+        }
         results
     }
 
@@ -216,7 +276,7 @@ impl Watch {
 
 /// The rules that the standing checks cover.
 pub(crate) fn rules() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|check| check.rule).chain(["ADR-12"])
+    CHECKS.iter().map(|check| check.rule).chain(["ADR-12"]).chain(UNREADABLE.iter().map(|(rule, _)| *rule))
 }
 
 fn read(document: &Document, expression: &str) -> String {
@@ -307,8 +367,11 @@ fn relates_to(seen: &Seen<'_>) -> Option<String> {
     }
     let got = read(seen.document, "string(/s:Envelope/s:Header/a:RelatesTo)");
     // A fault about XML that the service refuses to read may have no RelatesTo, but never a wrong one.
-    let may_lack = seen.received.fault.is_some() && got.is_empty() && is_hostile(request);
-    unless(got == sent || may_lack, || format!("RelatesTo is {got:?}, the MessageID was {sent:?}"))
+    let may_lack = seen.received.fault.is_some()
+        && got.is_empty()
+        && (is_hostile(request) || sent.chars().count() > MESSAGE_ID_CHARACTERS_MAX);
+    let shown = |text: &str| text.chars().take(100).collect::<String>();
+    unless(got == sent || may_lack, || format!("RelatesTo is {:?}, the MessageID was {:?}", shown(&got), shown(&sent)))
 }
 
 /// Whether the request is one that a service may refuse before it has read the header.
@@ -332,12 +395,29 @@ fn fault_action(seen: &Seen<'_>) -> Option<String> {
 }
 
 fn answer_action(seen: &Seen<'_>) -> Option<String> {
+    // Identify has no addressing, whatever header blocks stand beside it.
+    if is_true(seen.document, "boolean(/s:Envelope/s:Body/*[local-name(.) = 'IdentifyResponse'])") {
+        return None;
+    }
     let sent = read(seen.request?, "normalize-space(/s:Envelope/s:Header/a:Action)");
     if seen.received.fault.is_some() || sent.is_empty() || seen.received.answer.status != 200 {
         return None;
     }
     let got = read(seen.document, "string(/s:Envelope/s:Header/a:Action)");
     unless(got == format!("{sent}Response"), || format!("{got:?} for {sent:?}"))
+}
+
+/// Every element that says of itself by `xsi:type` that it is an instance of its class.
+fn instances_decode(seen: &Seen<'_>) -> Option<String> {
+    let nodes = &seen.document.nodes;
+    let is_instance = |index: &usize| {
+        nodes.get(*index).is_some_and(|node| {
+            let said = node.attributes.iter().find(|(name, _)| name.local == "type");
+            let class = said.map(|(_, qname)| qname.rsplit(':').next().unwrap_or_default());
+            class.and_then(|class| class.strip_suffix("_Type")) == Some(node.name.local.as_str())
+        })
+    };
+    (0..nodes.len()).filter(is_instance).find_map(|index| crate::representation::decode(seen.document, index).err())
 }
 
 #[cfg(test)]

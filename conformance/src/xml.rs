@@ -223,6 +223,9 @@ impl Builder {
     }
 
     fn text(&mut self, text: &str) -> Result<(), String> {
+        if let Some(illegal) = text.chars().find(|character| !is_xml_character(*character)) {
+            return Err(format!("U+{:04X} is no character of XML", u32::from(illegal)));
+        }
         let Some(index) = self.open.last() else {
             return if text.trim().is_empty() { Ok(()) } else { Err("text outside of the root".to_owned()) };
         };
@@ -254,6 +257,11 @@ impl Builder {
         }
         Ok(index)
     }
+}
+
+/// Whether a character may occur in XML 1.0, literally or by reference.
+fn is_xml_character(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{FFFD}' | '\u{10000}'..='\u{10FFFF}')
 }
 
 fn outermost_scope() -> Rc<HashMap<String, String>> {

@@ -7,7 +7,7 @@
 use super::attribute::{RawAttribute, RawAttributes, split_name};
 use super::document::{AttributeNode, Binding, Document, Kind, NO_NAMESPACE, Node, XML_NAMESPACE, index, lookup};
 use super::error::{LimitKind, Limits, XmlError, XmlErrorKind};
-use super::{name, reference};
+use super::{declaration, name, reference};
 use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, Event};
 use std::borrow::Cow;
@@ -120,14 +120,12 @@ impl<'a, 'l> Builder<'a, 'l> {
         self.error(at, kind)
     }
 
-    fn declaration(&self, at: usize, first: bool, declaration: &BytesDecl<'_>) -> Checked<()> {
+    fn declaration(&self, at: usize, first: bool, found: &BytesDecl<'_>) -> Checked<()> {
         if !first {
             return Err(self.error(at, malformed("an XML declaration is only allowed at the very beginning")));
         }
-        match declaration.version() {
-            Ok(version) if version == "1.0" => Ok(()),
-            _ => Err(self.error(at, malformed("the XML declaration does not say version 1.0"))),
-        }
+        let content = found.strip_prefix("xml").unwrap_or_default();
+        declaration::check(content).map_err(|what| self.error(at, malformed(what)))
     }
 
     /// `at` is the offset of the name, one past `<`.

@@ -5,6 +5,7 @@
 
 mod attribute;
 mod build;
+mod declaration;
 mod document;
 mod error;
 pub mod name;

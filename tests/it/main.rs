@@ -27,6 +27,7 @@ mod operator;
 mod power;
 mod process;
 mod replication;
+mod representation;
 mod signals;
 mod store;
 mod tidy;
