@@ -4,6 +4,7 @@
 //! their class, and an instance is a vector of values by slot. A property has the same slot in its class and in every
 //! class below, so what is resolved against a base class also reads instances of its subclasses.
 
+pub mod association;
 pub mod class_xml;
 pub mod datetime;
 pub mod embedded;
@@ -20,6 +21,7 @@ pub mod text;
 pub mod value;
 pub mod wql;
 
+pub use association::{AssociationQuery, Related};
 pub use class_xml::{ClassParts, write_class_xml};
 pub use datetime::CimDatetime;
 pub use embedded::{EmbeddedError, EmbeddedErrorKind, EmbeddedInstance, parse_embedded, write_cim_xml};
@@ -35,7 +37,7 @@ pub use schema::{
 };
 pub use text::Text;
 pub use value::{CimType, ConversionError, Value};
-pub use wql::{Parsed, Query, Resolved, WqlError};
+pub use wql::{AssociatorsOf, Parsed, Query, Resolved, WqlError};
 
 /// A place in a text: line and column, both counted from one, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,11 +1,11 @@
 //! One exchange that reads: what its steps share, and how its answer is written within the bound of its size.
 
 use crate::soap::Fault;
-use crate::wscim::Resource;
+use crate::wscim::{Codec, Resource};
 use crate::wsman::{self, Correlation, Request, fault};
 use crate::xml::Writer;
 
-use super::{Call, Endpoint, Reply};
+use super::{Call, Endpoint, Reply, options};
 
 /// Room for an envelope around a body, without what is echoed of the request.
 pub(super) const ENVELOPE_OCTETS: usize = 2_048;
@@ -31,6 +31,19 @@ impl Exchange<'_> {
         octets
     }
 
+    /// As [`Exchange::encode_around`], with more header blocks.
+    pub(super) fn encode_with(
+        &self,
+        body_octets: usize,
+        header: impl FnOnce(&mut Writer<'_>),
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(body_octets + ENVELOPE_OCTETS);
+        let (action, id) = (self.request.response_action(), (self.call.ids)());
+        wsman::encode_response_with(&mut octets, &action, self.correlation, id, header, body);
+        octets
+    }
+
     pub(super) fn bounded(&self, octets: Vec<u8>) -> Result<Reply, Fault> {
         if self.octets_max < octets.len() {
             return Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
@@ -40,6 +53,13 @@ impl Exchange<'_> {
             )));
         }
         Ok(Reply::Body(octets))
+    }
+
+    /// How instances are written for this request.
+    //= MAP-09
+    pub(super) fn codec(&self) -> &Codec {
+        let precise = options::is_set(&self.request.options, options::PRECISE_ARRAYS);
+        if precise { &self.endpoint.precise_codec } else { &self.endpoint.codec }
     }
 
     pub(super) fn resource(&self) -> Result<Resource, Fault> {

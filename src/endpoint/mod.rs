@@ -8,14 +8,17 @@
 //! that nothing is answered before it is durable.
 
 mod access;
+mod config;
 mod cursor;
 mod enumeration;
 mod exchange;
+mod filter;
 mod invoke;
 mod journal;
 mod metadata;
 mod operations;
 mod options;
+mod roll;
 mod scan;
 mod transfer;
 
@@ -30,8 +33,8 @@ use crate::job::{JobId, Timestamp};
 use crate::provider::{Permissions, Registry};
 use crate::replication::{Command, View};
 use crate::soap::{Fault, FaultCode, SelectorSet, SelectorValue, clipped};
-use crate::wscim::{self, Codec};
-use crate::wsman::{self, Correlation, Operation, Profile, fault};
+use crate::wscim::{self, Arrays, Codec};
+use crate::wsman::{self, Correlation, Operation, Profile, WinrmConfig, fault};
 use crate::xml::text::{Encoding, decode, encode};
 use crate::xml::{Document, Limits};
 
@@ -57,6 +60,8 @@ pub struct EndpointSettings {
     pub version: String,
     /// The security profiles that are offered, told to authenticated clients.
     pub profiles: Vec<&'static str>,
+    /// The configuration as WinRM shows it.
+    pub winrm: WinrmConfig,
     /// The name of this host in faults.
     pub machine: Arc<str>,
     /// What holds where the standards and WinRM differ.
@@ -68,6 +73,8 @@ pub struct EndpointSettings {
 pub struct Endpoint {
     schema: &'static Schema,
     codec: Codec,
+    /// For clients that want to tell arrays apart.
+    precise_codec: Codec,
     registry: Registry,
     cursors: cursor::Cursors,
     settings: EndpointSettings,
@@ -142,8 +149,9 @@ impl Endpoint {
     /// An endpoint over a schema and its providers.
     pub fn new(schema: &'static Schema, registry: Registry, settings: EndpointSettings) -> Self {
         let codec = Codec::new(schema);
+        let precise_codec = Codec::with(schema, Arrays::Precise);
         let cursors = cursor::Cursors::new(settings.cursors.clone());
-        Self { schema, codec, registry, cursors, settings }
+        Self { schema, codec, precise_codec, registry, cursors, settings }
     }
 
     /// Handles one request of an authenticated principal.

@@ -3,8 +3,8 @@
 use crate::cim::ClassId;
 use crate::provider::ReadContext;
 use crate::soap::{Fault, SelectorSet};
-use crate::wscim::Resource;
-use crate::wsman::{self, Correlation, Operation, Request, fault};
+use crate::wscim::{Metadata, Resource};
+use crate::wsman::{self, ConfigPart, Correlation, Operation, Request, fault};
 use crate::xml::text::Encoding;
 
 use super::exchange::Exchange;
@@ -24,6 +24,9 @@ impl Endpoint {
         options::check(request, self.settings.profile)?;
         let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
         let exchange = Exchange { endpoint: self, call, request, correlation, octets_max };
+        if let Some(reply) = exchange.about_the_service(journal) {
+            return reply;
+        }
         match &request.operation {
             Operation::Identify(namespace) => {
                 let mut octets = Vec::with_capacity(1_024);
@@ -35,6 +38,8 @@ impl Endpoint {
             Operation::Enumerate(enumerate) => exchange.enumerate(enumerate, journal),
             Operation::Pull(pull) => exchange.pull(pull),
             Operation::Release(release) => exchange.release(release),
+            Operation::RenewEnumeration(renew) => exchange.renew_enumeration(renew),
+            Operation::EnumerationStatus(status) => exchange.enumeration_status(status),
             Operation::Invoke(invoke) => self.invoke(call, request, invoke, correlation, encoding, journal),
             Operation::Put(_) | Operation::Create(_) | Operation::Delete => Err(fault::action_mismatch(format!(
                 "{} is not offered for this resource; settings change through the methods of Msvm_ReplicationService",
@@ -65,5 +70,26 @@ impl Endpoint {
     /// Refuses a caller from whom the class is kept.
     pub(super) fn check_class(&self, call: &Call<'_>, class: ClassId) -> Result<(), Fault> {
         access::check_class(call.permissions, &self.registry, class, self.schema)
+    }
+}
+
+impl Exchange<'_> {
+    /// The answer about what is no instance: the configuration, or what describes classes. Of an open enumeration or a
+    /// subscription the context decides, whatever its resource URI.
+    fn about_the_service(&self, journal: &mut Journal) -> Option<Result<Reply, Fault>> {
+        let uri = &self.request.resource_uri;
+        match &self.request.operation {
+            Operation::Identify(_)
+            | Operation::Pull(_)
+            | Operation::Release(_)
+            | Operation::RenewEnumeration(_)
+            | Operation::EnumerationStatus(_) => return None,
+            _ => {}
+        }
+        match (ConfigPart::of(uri), Metadata::of(uri)) {
+            (Some(part), _) => Some(self.config(part)),
+            (None, Some(metadata)) => Some(self.metadata(metadata, journal)),
+            (None, None) => None,
+        }
     }
 }

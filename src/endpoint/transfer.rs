@@ -20,7 +20,7 @@ impl Exchange<'_> {
         let instance = endpoint.registry.get(&cx, &path).map_err(wscim::fault_of)?;
         journal.job = endpoint.registry.job_of(&instance);
         self.bounded(self.encode(|w| {
-            wscim::write_instance(w, &endpoint.codec, schema, resource.family, &instance);
+            wscim::write_instance(w, self.codec(), schema, resource.family, &instance);
         }))
     }
 }

@@ -5,6 +5,7 @@ mod handler;
 mod ids;
 mod inventory;
 mod logins;
+mod winrm;
 mod world;
 
 use std::net::SocketAddr;
@@ -71,15 +72,7 @@ impl Server {
     /// Starts to serve an opened data directory.
     pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
         let limits = transport_limits(config);
-        let endpoint = endpoint(config, world.host_name())?;
         let audit = Audit::open(config, Arc::new(SystemClock))?.map(Arc::new);
-        let handler = WsmanHandler::new(
-            endpoint,
-            Arc::clone(world.engine()),
-            config.access_rules(),
-            audit.clone(),
-            config.limits.operation_timeout(),
-        );
         let mut listeners = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
         let http = clear.as_ref().and_then(Listener::address);
@@ -91,6 +84,15 @@ impl Server {
             _ => None,
         };
         let https = sealed.as_ref().and_then(Listener::address);
+        let bound = winrm::Bound { host_name: world.host_name(), http, https, tls: tls.as_ref() };
+        let endpoint = endpoint(config, &bound)?;
+        let handler = WsmanHandler::new(
+            endpoint,
+            Arc::clone(world.engine()),
+            config.access_rules(),
+            audit.clone(),
+            config.limits.operation_timeout(),
+        );
         listeners.extend(clear);
         listeners.extend(sealed);
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
@@ -167,7 +169,7 @@ impl Server {
     }
 }
 
-fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch> {
+fn endpoint(config: &Config, bound: &winrm::Bound<'_>) -> Result<Endpoint, SchemaMismatch> {
     let schema = Schema::builtin();
     let limits = &config.limits;
     let per_principal_max = usize::try_from(limits.contexts_per_principal_max).unwrap_or(usize::MAX);
@@ -189,7 +191,8 @@ fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch
         },
         version: format!("OS: 0.0.0 SP: 0.0 Stack: 3.0 failbackd {}", env!("CARGO_PKG_VERSION")),
         profiles: logins::profiles(config),
-        machine: host_name.into(),
+        winrm: winrm::config(config, bound, ITEMS_MAX),
+        machine: bound.host_name.into(),
         profile: config.profile.places(),
     };
     Ok(Endpoint::new(schema, Registry::new(schema)?, settings))

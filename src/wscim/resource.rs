@@ -1,9 +1,11 @@
 //! Resource URIs to and from (namespace, class). Every spelling that real clients use for one class is accepted; the
 //! answer keeps the family of the request (DSP0227 5.1, MS-WSMV 2.2.4).
 
-use crate::cim::{ClassId, DEFAULT_NAMESPACE, NamespaceId, Schema};
+use crate::cim::{CimError, CimStatus, ClassId, DEFAULT_NAMESPACE, NamespaceId, Schema};
 use crate::soap::{Fault, SelectorSet, SelectorValue};
 use crate::wsman::fault;
+
+use super::error::fault_of;
 
 /// The selector that names the CIM namespace (DSP0227 6.3).
 pub const CLASS_SELECTOR: &str = "__cimnamespace";
@@ -112,10 +114,13 @@ pub fn selected_namespace(selectors: &SelectorSet, schema: &Schema) -> Result<Op
         None => Ok(None),
         Some(SelectorValue::Text(text)) => match schema.find_namespace(text) {
             Some(namespace) => Ok(Some(namespace)),
-            None => Err(fault::invalid_selectors_invalid_value(format!(
-                "{CLASS_SELECTOR} is '{text}', which is no namespace here; this server has {}",
-                namespace_names(schema)
-            ))),
+            None => Err(Fault {
+                cim_status: Some(CimStatus::INVALID_NAMESPACE.0),
+                ..fault::invalid_selectors_invalid_value(format!(
+                    "{CLASS_SELECTOR} is '{text}', which is no namespace here; this server has {}",
+                    namespace_names(schema)
+                ))
+            }),
         },
         Some(SelectorValue::Reference(_)) => Err(fault::invalid_selectors_type_mismatch(format!(
             "{CLASS_SELECTOR} is a reference, not a namespace name"
@@ -136,10 +141,11 @@ fn resolve_wmi(uri: &str, path: &str, selected: Option<NamespaceId>, schema: &Sc
         (None, Some((named, class))) => match schema.find_namespace(named) {
             Some(namespace) => (namespace, class),
             None => {
-                return Err(fault::invalid_resource_uri(format!(
+                let text = format!(
                     "'{uri}': the namespace '{named}' does not exist here; this server has {}",
                     namespace_names(schema)
-                )));
+                );
+                return Err(fault_of(CimError::new(CimStatus::INVALID_NAMESPACE, text)));
             }
         },
     };
@@ -164,10 +170,13 @@ fn check_agreement(in_uri: NamespaceId, selected: Option<NamespaceId>, schema: &
 fn find_class(uri: &str, namespace: NamespaceId, class: &str, schema: &Schema) -> Result<Target, Fault> {
     match schema.find_in(namespace, class) {
         Some(id) => Ok(Target::Class(id)),
-        None => Err(fault::invalid_resource_uri(format!(
-            "'{uri}': the namespace {} has no class '{class}'; class names are found whatever their case",
-            schema.namespace(namespace).name
-        ))),
+        None => {
+            let text = format!(
+                "'{uri}': the namespace {} has no class '{class}'; class names are found whatever their case",
+                schema.namespace(namespace).name
+            );
+            Err(fault_of(CimError::new(CimStatus::INVALID_CLASS, text)))
+        }
     }
 }
 

@@ -30,7 +30,8 @@ const COMMON_TYPES: [(&str, &str); 14] = [
 ];
 
 const ANY_ATTRIBUTE: &str = "<xs:anyAttribute namespace=\"##any\" processContents=\"lax\"/>";
-const ANY_OTHER: &str = "<xs:any namespace=\"##other\" processContents=\"lax\" minOccurs=\"0\" maxOccurs=\"unbounded\"/>";
+const ANY_OTHER: &str =
+    "<xs:any namespace=\"##other\" processContents=\"lax\" minOccurs=\"0\" maxOccurs=\"unbounded\"/>";
 
 /// The name of a type of the common schema.
 fn common_type(cim_type: CimType) -> &'static str {

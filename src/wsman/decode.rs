@@ -1,6 +1,6 @@
 //! From a document to a typed request, or to the fault that answers it.
 
-use super::enumeration::{Enumerate, Pull, Release};
+use super::enumeration::{Enumerate, GetStatus, Pull, Release, Renew};
 use super::header::{Correlation, Headers, is_known};
 use super::identify::IdentityNamespace;
 use super::operation::{Operation, Request};
@@ -43,6 +43,7 @@ fn request<'d>(
             options: OptionSet::default(),
             operation_timeout: None,
             envelope_octets_max: None,
+            wants_total_estimate: false,
             operation: Operation::Identify(namespace),
         });
     }
@@ -56,6 +57,7 @@ fn request<'d>(
         options: headers.options()?,
         operation_timeout: headers.operation_timeout()?,
         envelope_octets_max: headers.envelope_octets_max()?,
+        wants_total_estimate: headers.wants_total_estimate(),
         operation: operation.parse(envelope, profile)?,
         action,
         message_id,
@@ -77,6 +79,8 @@ enum Named<'d> {
     Enumerate,
     Pull,
     Release,
+    RenewEnumeration,
+    EnumerationStatus,
     Invoke(invoke::Invoke<'d>),
 }
 
@@ -89,6 +93,8 @@ fn operation<'d>(action: &Cow<'d, str>, envelope: &Envelope<'d>) -> Result<Named
         uri::ENUMERATE => Named::Enumerate,
         uri::PULL => Named::Pull,
         uri::RELEASE => Named::Release,
+        uri::RENEW_ENUMERATION => Named::RenewEnumeration,
+        uri::ENUMERATION_STATUS => Named::EnumerationStatus,
         "" => return Err(Box::new(fault::invalid_action("wsa:Action is empty"))),
         other => match invoke::parse(action, envelope) {
             Some(invoke) => Named::Invoke(invoke),
@@ -107,6 +113,8 @@ impl<'d> Named<'d> {
             Self::Enumerate => Operation::Enumerate(Enumerate::parse(envelope, profile)?),
             Self::Pull => Operation::Pull(Pull::parse(envelope)?),
             Self::Release => Operation::Release(Release::parse(envelope)?),
+            Self::RenewEnumeration => Operation::RenewEnumeration(Renew::parse(envelope)?),
+            Self::EnumerationStatus => Operation::EnumerationStatus(GetStatus::parse(envelope)?),
             Self::Invoke(invoke) => Operation::Invoke(invoke),
         })
     }

@@ -46,8 +46,16 @@ pub struct Correlation<'d> {
 
 /// Header blocks that are understood, by local name: those of WS-Addressing and of WS-Management, and Microsoft's.
 const ADDRESSING: [&str; 7] = ["To", "From", "ReplyTo", "FaultTo", "Action", "MessageID", "RelatesTo"];
-const WSMAN: [&str; 7] =
-    ["ResourceURI", "SelectorSet", "OptionSet", "OperationTimeout", "MaxEnvelopeSize", "Locale", "FragmentTransfer"];
+const WSMAN: [&str; 8] = [
+    "RequestTotalItemsCountEstimate",
+    "ResourceURI",
+    "SelectorSet",
+    "OptionSet",
+    "OperationTimeout",
+    "MaxEnvelopeSize",
+    "Locale",
+    "FragmentTransfer",
+];
 const WSMAN_MS: [&str; 5] = ["DataLocale", "SessionId", "OperationID", "SequenceId", "ActivityId"];
 
 /// What the resource URIs of CIM begin with, in the form of the DMTF.
@@ -80,6 +88,7 @@ pub(super) struct Headers<'d> {
     max_envelope_size: Option<Element<'d>>,
     locale: Option<Element<'d>>,
     fragment_transfer: Option<Element<'d>>,
+    total_estimate: Option<Element<'d>>,
     data_locale: Option<Element<'d>>,
     /// The first block that came twice.
     duplicate: Option<Element<'d>>,
@@ -141,6 +150,7 @@ impl<'d> Headers<'d> {
             (name::WSMAN, "Locale") => Some(&mut self.locale),
             (name::WSMAN_MS, "DataLocale") => Some(&mut self.data_locale),
             (name::WSMAN, "FragmentTransfer") => Some(&mut self.fragment_transfer),
+            (name::WSMAN, "RequestTotalItemsCountEstimate") => Some(&mut self.total_estimate),
             _ => None,
         }
     }
@@ -238,6 +248,11 @@ impl<'d> Headers<'d> {
         Ok(())
     }
 
+    /// Whether the answer is to tell how many items an enumeration has. //= ENU-12
+    pub(super) fn wants_total_estimate(&self) -> bool {
+        self.total_estimate.is_some()
+    }
+
     /// MaxEnvelopeSize. //= CTL-10 CTL-11
     pub(super) fn envelope_octets_max(&self) -> Result<Option<u32>, Box<Fault>> {
         let Some(text) = self.max_envelope_size.map(trimmed) else {
@@ -291,7 +306,7 @@ impl<'d> Headers<'d> {
         let starts = |text: &str, heads: &[&str]| {
             heads.iter().any(|head| text.get(..head.len()).is_some_and(|start| start.eq_ignore_ascii_case(head)))
         };
-        let options = self.option_set.iter().flat_map(Element::children);
+        let options = self.option_set.iter().flat_map(|set| set.children());
         self.resource_uri.is_some_and(|uri| starts(uri.text().trim_start(), &CIM_URIS))
             || options
                 .filter_map(|option| option.attribute("", "Name"))

@@ -343,10 +343,7 @@ fn inherit(facts: &mut Facts, from: &[Qualifier]) {
     let own_map = facts.get("ValueMap").is_some() || facts.get("Values").is_some();
     for qualifier in from {
         let is_map = matches!(&*qualifier.name, "ValueMap" | "Values");
-        if !qualifier.flavor.is_handed_down
-            || facts.get(&qualifier.name).is_some()
-            || (is_map && own_map)
-        {
+        if !qualifier.flavor.is_handed_down || facts.get(&qualifier.name).is_some() || (is_map && own_map) {
             continue;
         }
         facts.qualifiers.push(qualifier.clone());
