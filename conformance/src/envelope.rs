@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::auth::{AsWhom, Credentials};
 use crate::fixture::{Address, Fixtures};
 use crate::http::{Request, Target, compose};
 use crate::model::{RawPart, Step};
@@ -24,31 +25,6 @@ const DECLARATIONS: &str = "xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\" 
     xmlns:b=\"http://schemas.dmtf.org/wbem/wsman/1/cimbinding.xsd\" \
     xmlns:p=\"http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd\" \
     xmlns:z=\"urn:conformance:magic\" xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"";
-
-/// The credentials of a run.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Credentials {
-    /// The user's name; none: no Authorization header.
-    pub user: Option<String>,
-    /// The password.
-    pub password: String,
-}
-
-impl Credentials {
-    /// The value of the Authorization header: good, wrong, or none at all.
-    pub(crate) fn header(&self, kind: &str) -> Result<Option<String>, String> {
-        use base64::Engine as _;
-        let Some(user) = &self.user else { return Ok(None) };
-        let password = match kind {
-            "" | "good" => self.password.clone(),
-            "wrong" => format!("{}-not", self.password),
-            "none" => return Ok(None),
-            other => return Err(format!("unknown auth {other:?}")),
-        };
-        let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-        Ok(Some(format!("Basic {token}")))
-    }
-}
 
 /// Everything that a request is made of besides its step.
 pub(crate) struct Surroundings<'r> {
@@ -121,7 +97,8 @@ pub(crate) fn build(step: &Step, around: &Surroundings<'_>) -> Result<Request, S
     if content_type != "none" {
         headers.push(("Content-Type".to_owned(), content_type.to_owned()));
     }
-    if let Some(value) = around.credentials.header(step.http.auth.as_deref().unwrap_or("good"))? {
+    let whom = AsWhom::of_word(step.http.auth.as_deref().unwrap_or(""))?;
+    if let Some(value) = around.credentials.header(whom) {
         headers.push(("Authorization".to_owned(), value));
     }
     for (name, value) in &step.http.headers {
@@ -133,19 +110,21 @@ pub(crate) fn build(step: &Step, around: &Surroundings<'_>) -> Result<Request, S
     };
     let method = step.http.method.clone().unwrap_or_else(|| "POST".to_owned());
     let (chunk, expect_continue, fresh) = (step.http.chunk, step.http.expect_continue, step.http.fresh);
-    Ok(Request { method, path, headers, body, chunk, expect_continue, fresh })
+    Ok(Request { method, path, headers, body, chunk, expect_continue, fresh, whom })
 }
 
-/// The pieces of a raw exchange. `fresh` yields identifiers for the requests in them.
+/// The pieces of a raw exchange. `fresh` yields identifiers for the requests in them, `prepare` seals where the
+/// connection wants it.
 pub(crate) fn pieces(
     step: &Step,
     around: &Surroundings<'_>,
     mut fresh: impl FnMut() -> String,
+    mut prepare: impl FnMut(&Request) -> Result<Request, String>,
 ) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     for part in &step.raw_http {
         for _ in 0..part.times.unwrap_or(1) {
-            pieces.push(piece(step, part, around, &mut fresh)?);
+            pieces.push(piece(step, part, around, &mut fresh, &mut prepare)?);
         }
     }
     Ok(pieces)
@@ -156,6 +135,7 @@ fn piece(
     part: &RawPart,
     around: &Surroundings<'_>,
     fresh: &mut impl FnMut() -> String,
+    prepare: &mut impl FnMut(&Request) -> Result<Request, String>,
 ) -> Result<Piece, String> {
     let step = Step {
         template: part.template.clone().unwrap_or_else(|| step.template.clone()),
@@ -166,11 +146,12 @@ fn piece(
     let mut next = || -> Result<(String, Vec<u8>), String> {
         let mut variables = around.variables.clone();
         variables.insert("message_id".to_owned(), fresh());
-        let request = build(&step, &Surroundings { variables: &variables, ..*around })?;
+        let request = prepare(&build(&step, &Surroundings { variables: &variables, ..*around })?)?;
         Ok(compose(&request, &around.target.authority()))
     };
-    let (head, body) = next()?;
-    let credentials = around.credentials.header(step.http.auth.as_deref().unwrap_or("good"))?;
+    let uses_halves = ["${head}", "${envelope}", "${length}"].iter().any(|mark| part.send.contains(mark));
+    let (head, body) = if uses_halves { next()? } else { Default::default() };
+    let credentials = around.credentials.header(AsWhom::of_word(step.http.auth.as_deref().unwrap_or(""))?);
     let mut variables = around.variables.clone();
     variables.insert("length".to_owned(), body.len().to_string());
     variables.insert("path".to_owned(), around.target.path.clone());
@@ -333,7 +314,7 @@ mod tests {
         let fixtures = Fixtures::of(address);
         let variables = Variables::from([("message_id".to_owned(), "uuid:1".to_owned())]);
         let target = Target::parse("http://h:1/wsman").unwrap();
-        let credentials = Credentials { user: Some("u".to_owned()), password: "p".to_owned() };
+        let credentials = Credentials::basic("u", "p");
         let managers = Managers::new();
         let (target, credentials, fixtures) = (&target, &credentials, &fixtures);
         let around = Surroundings { target, credentials, fixtures, variables: &variables, managers: &managers };
@@ -359,7 +340,7 @@ mod tests {
     fn raw_pieces_are_exact_octets() {
         let fixtures = Fixtures::default();
         let (target, managers) = (Target::parse("http://h:1/wsman").unwrap(), Managers::new());
-        let credentials = Credentials { user: Some("u".to_owned()), password: "p".to_owned() };
+        let credentials = Credentials::basic("u", "p");
         let (fixtures, target, credentials, variables) = (&fixtures, &target, &credentials, &Variables::new());
         let around = Surroundings { target, credentials, fixtures, variables, managers: &managers };
         let step: Step = toml::from_str(
@@ -368,7 +349,7 @@ mod tests {
              {send='${request}', shut=true}]",
         )
         .unwrap();
-        let pieces = pieces(&step, &around, || "uuid:x".to_owned()).unwrap();
+        let pieces = pieces(&step, &around, || "uuid:x".to_owned(), |request| Ok(request.clone())).unwrap();
         let octets: Vec<&[u8]> = pieces.iter().map(|piece| piece.octets.as_slice()).collect();
         assert_eq!(&octets[..2], [b"POST", b"POST"]);
         assert_eq!(octets[2], b"/wsman h:1 4\r\nAuthorization: Basic dTpw\r\n\x00\xFF");

@@ -159,9 +159,9 @@ struct Found {
     instances: usize,
 }
 
-/// Probes the target. The error means that nothing can be tested at all.
-pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
-    let mut fixtures = Fixtures::default();
+/// Probes the target, of which some is known before. The error means that nothing can be tested at all.
+pub(crate) fn probe(session: &mut Session, known: Fixtures, many_uri: &str) -> Result<Fixtures, String> {
+    let mut fixtures = known;
     let step = Step { template: "identify".to_owned(), ..Step::default() };
     let came = session.exchange(&step, &fixtures)?;
     let received = came.answers.first().ok_or_else(|| format!("the target does not answer: {}", came.summary()))?;
@@ -172,6 +172,17 @@ pub(crate) fn probe(session: &mut Session) -> Result<Fixtures, String> {
     }
     fixtures.product = Product::of(received);
     fixtures.notes.push(format!("Identify: {}", received.summary()));
+    if !many_uri.is_empty() {
+        let namespace = fixtures.addresses.get("main").and_then(|main| main.namespace.clone());
+        let scope = Address { uri: many_uri.to_owned(), selectors: Vec::new(), namespace };
+        match probe_class(session, &scope)? {
+            Ok(found) => {
+                fixtures.notes.push(format!("{}: {} instances seen", scope.uri, found.instances));
+                keep(&mut fixtures, &found, scope.namespace.is_none());
+            }
+            Err(why) => fixtures.notes.push(format!("{}: {why}", scope.uri)),
+        }
+    }
     for (prefix, namespace, class) in CANDIDATES {
         let scope = Address {
             uri: if *prefix == WINDOWS { format!("{prefix}/{namespace}/{class}") } else { format!("{prefix}/{class}") },

@@ -2,12 +2,12 @@
 //! library mends a request or an answer on the way.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::auth::AsWhom;
 
 /// An answer longer than this is cut off: no case needs more.
 const ANSWER_OCTETS_MAX: usize = 16 << 20;
@@ -82,6 +82,8 @@ pub(crate) struct Request {
     pub expect_continue: bool,
     /// Not on a connection used before, and not a second time.
     pub fresh: bool,
+    /// As whom it is sent, where the connection has to know.
+    pub whom: AsWhom,
 }
 
 /// An answer.
@@ -95,6 +97,8 @@ pub(crate) struct Answer {
     pub body: Vec<u8>,
     /// Whether a 100 came first.
     pub saw_continue: bool,
+    /// Whether it came sealed; headers and body are those of the message within.
+    pub was_sealed: bool,
 }
 
 impl Answer {
@@ -123,6 +127,8 @@ pub(crate) enum Failure {
 pub(crate) trait Stream: Read + Write + Send {
     /// Bounds the time of each read.
     fn read_timeout(&self, timeout: Duration);
+    /// The server's certificate, over TLS and once its handshake is over.
+    fn certificate(&self) -> Option<Vec<u8>>;
     /// Closes the sending half.
     fn shut(&mut self);
 }
@@ -130,6 +136,10 @@ pub(crate) trait Stream: Read + Write + Send {
 impl Stream for TcpStream {
     fn read_timeout(&self, timeout: Duration) {
         _ = self.set_read_timeout(Some(timeout));
+    }
+
+    fn certificate(&self) -> Option<Vec<u8>> {
+        None
     }
 
     fn shut(&mut self) {
@@ -142,112 +152,13 @@ impl Stream for StreamOwned<ClientConnection, TcpStream> {
         _ = self.sock.set_read_timeout(Some(timeout));
     }
 
+    fn certificate(&self) -> Option<Vec<u8>> {
+        self.conn.peer_certificates().and_then(|chain| chain.first()).map(|certificate| certificate.to_vec())
+    }
+
     fn shut(&mut self) {
         self.conn.send_close_notify();
         _ = self.flush();
-    }
-}
-
-/// A client with one kept connection.
-pub(crate) struct Client {
-    target: Target,
-    tls: Option<Arc<ClientConfig>>,
-    timeout: Duration,
-    kept: Option<Box<dyn Stream>>,
-}
-
-impl Client {
-    /// A client for the target; nothing is connected yet.
-    pub(crate) fn new(target: Target, tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Self {
-        Self { target, tls, timeout, kept: None }
-    }
-
-    /// A client for the same target without a connection.
-    pub(crate) fn fork(&self) -> Self {
-        Self::new(self.target.clone(), self.tls.clone(), self.timeout)
-    }
-
-    /// Sends a request and reads its answer. A kept connection that turns out closed is replaced once.
-    pub(crate) fn send(&mut self, request: &Request) -> Result<Answer, Failure> {
-        if request.fresh {
-            self.kept = None;
-        }
-        let reused = self.kept.is_some();
-        match self.try_send(request) {
-            Err(Failure::Closed) if reused => self.try_send(request),
-            other => other,
-        }
-    }
-
-    fn try_send(&mut self, request: &Request) -> Result<Answer, Failure> {
-        let mut stream = match self.kept.take() {
-            Some(stream) => stream,
-            None => self.connect()?,
-        };
-        stream.read_timeout(self.timeout);
-        let mut reader = AnswerReader::default();
-        let early = self.write(stream.as_mut(), request, &mut reader)?;
-        let answer = match early {
-            Some(answer) => answer,
-            None => reader.answer(stream.as_mut(), request.method == "HEAD")?,
-        };
-        let closes = answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        if !closes && reader.is_framed && !request.fresh {
-            self.kept = Some(stream);
-        }
-        Ok(answer)
-    }
-
-    /// A new connection.
-    pub(crate) fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
-        self.connect_as(false)
-    }
-
-    /// A new connection, without TLS when `plain`, whatever the target has.
-    pub(crate) fn connect_as(&self, plain: bool) -> Result<Box<dyn Stream>, Failure> {
-        let other =
-            |error: std::io::Error| Failure::Other(format!("cannot connect to {}: {error}", self.target.authority()));
-        let mut addresses = (self.target.host.as_str(), self.target.port).to_socket_addrs().map_err(other)?;
-        let address = addresses.next().ok_or_else(|| Failure::Other("the name has no address".to_owned()))?;
-        let stream = TcpStream::connect_timeout(&address, self.timeout).map_err(other)?;
-        _ = stream.set_nodelay(true);
-        _ = stream.set_write_timeout(Some(self.timeout));
-        _ = stream.set_read_timeout(Some(self.timeout));
-        let Some(config) = self.tls.as_ref().filter(|_| !plain) else { return Ok(Box::new(stream)) };
-        let name = ServerName::try_from(self.target.host.clone())
-            .map_err(|error| Failure::Other(format!("not a TLS server name: {error}")))?;
-        let connection =
-            ClientConnection::new(Arc::clone(config), name).map_err(|error| Failure::Other(format!("TLS: {error}")))?;
-        Ok(Box::new(StreamOwned::new(connection, stream)))
-    }
-
-    /// Writes the request. With Expect, an answer may come before the body is sent.
-    fn write(
-        &self,
-        stream: &mut dyn Stream,
-        request: &Request,
-        reader: &mut AnswerReader,
-    ) -> Result<Option<Answer>, Failure> {
-        let (head, body) = compose(request, &self.target.authority());
-        if request.expect_continue {
-            write_all(stream, head.as_bytes())?;
-            stream.read_timeout(Duration::from_secs(1));
-            let early = reader.head(stream);
-            stream.read_timeout(self.timeout);
-            match early {
-                Ok(head) if head.status != 100 => return reader.body_of(head, stream, false).map(Some),
-                Ok(_) => reader.saw_continue = true,
-                // No word within a second: the body goes out unasked.
-                Err(_) => {}
-            }
-            _ = write_all(stream, &body);
-        } else {
-            let mut octets = head.into_bytes();
-            octets.extend_from_slice(&body);
-            // A server may answer and close before it has read everything: its answer still counts.
-            _ = write_all(stream, &octets);
-        }
-        Ok(None)
     }
 }
 
@@ -292,7 +203,8 @@ fn in_chunks(body: &[u8], size: usize) -> Vec<u8> {
     out
 }
 
-fn write_all(stream: &mut dyn Stream, octets: &[u8]) -> Result<(), Failure> {
+/// Writes everything, or says that the server has gone.
+pub(crate) fn write_all(stream: &mut dyn Stream, octets: &[u8]) -> Result<(), Failure> {
     stream.write_all(octets).and_then(|()| stream.flush()).map_err(|_| Failure::Closed)
 }
 
@@ -300,9 +212,10 @@ fn write_all(stream: &mut dyn Stream, octets: &[u8]) -> Result<(), Failure> {
 #[derive(Default)]
 pub(crate) struct AnswerReader {
     buffer: Vec<u8>,
-    saw_continue: bool,
+    /// Whether a 100 has come.
+    pub saw_continue: bool,
     /// Whether the last body had an end of its own, so that the connection can be used again.
-    is_framed: bool,
+    pub is_framed: bool,
 }
 
 impl AnswerReader {
@@ -318,7 +231,8 @@ impl AnswerReader {
         }
     }
 
-    fn head(&mut self, stream: &mut dyn Stream) -> Result<Answer, Failure> {
+    /// The head of the next answer, interim or not.
+    pub(crate) fn head(&mut self, stream: &mut dyn Stream) -> Result<Answer, Failure> {
         let end = loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 break at;
@@ -348,10 +262,16 @@ impl AnswerReader {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned()))
             .collect();
-        Ok(Answer { status, headers, body: Vec::new(), saw_continue: self.saw_continue })
+        Ok(Answer { status, headers, saw_continue: self.saw_continue, ..Answer::default() })
     }
 
-    fn body_of(&mut self, mut answer: Answer, stream: &mut dyn Stream, is_bodyless: bool) -> Result<Answer, Failure> {
+    /// The body that follows a head.
+    pub(crate) fn body_of(
+        &mut self,
+        mut answer: Answer,
+        stream: &mut dyn Stream,
+        is_bodyless: bool,
+    ) -> Result<Answer, Failure> {
         answer.saw_continue = self.saw_continue;
         let chunked = answer.header("transfer-encoding").is_some_and(|value| value.to_lowercase().contains("chunked"));
         let length = answer.header("content-length").and_then(|value| value.parse::<usize>().ok());
@@ -439,48 +359,6 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
-
-    fn serve(answers: Vec<&'static str>) -> Target {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            for answer in answers {
-                let mut piece = [0_u8; 4096];
-                let _ = stream.read(&mut piece);
-                stream.write_all(answer.as_bytes()).unwrap();
-            }
-        });
-        Target::parse(&format!("http://127.0.0.1:{port}/wsman")).unwrap()
-    }
-
-    fn post() -> Request {
-        Request { method: "POST".to_owned(), path: "/wsman".to_owned(), body: b"hi".to_vec(), ..Request::default() }
-    }
-
-    #[test]
-    fn lengths_chunks_and_closing_are_read() {
-        let target = serve(vec![
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
-            "HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\nA: 1\r\na: 2\r\n\r\n\
-             2\r\nde\r\n1;x=y\r\nf\r\n0\r\nT: 1\r\n\r\n",
-            "HTTP/1.1 200 OK\r\n\r\ntail",
-        ]);
-        let mut client = Client::new(target, None, Duration::from_secs(5));
-        let first = client.send(&post()).unwrap();
-        assert_eq!((first.status, first.body.as_slice(), first.saw_continue), (200, b"abc".as_slice(), true));
-        let second = client.send(&post()).unwrap();
-        assert_eq!((second.status, second.body.as_slice()), (500, b"def".as_slice()));
-        assert_eq!(second.header("a").as_deref(), Some("1, 2"));
-        assert_eq!(client.send(&post()).unwrap().body, b"tail");
-    }
-
-    #[test]
-    fn a_closed_connection_is_told() {
-        let mut client = Client::new(serve(vec![""]), None, Duration::from_secs(5));
-        assert_eq!(client.send(&post()).unwrap_err(), Failure::Closed);
-    }
 
     #[test]
     fn targets_are_read() {

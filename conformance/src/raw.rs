@@ -5,7 +5,11 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::check::End;
-use crate::http::{Answer, AnswerReader, Client, Failure};
+use crate::client::Connection;
+use crate::http::{Answer, AnswerReader, Failure};
+
+/// How long to look, after the last answer, whether the server closes.
+const CLOSING_WAIT: Duration = Duration::from_millis(300);
 
 /// Octets to send, and how.
 #[derive(Clone, Debug, Default)]
@@ -33,16 +37,11 @@ pub(crate) struct Reading {
     pub to_the_end: bool,
     /// The longest wait for each.
     pub patience: Duration,
-    /// Whether to speak without TLS, whatever the target has.
-    pub plain: bool,
 }
 
-/// Sends the pieces on a new connection and reads what comes.
-pub(crate) fn exchange(client: &Client, pieces: &[Piece], reading: Reading) -> (Vec<Answer>, End) {
-    let mut stream = match client.connect_as(reading.plain) {
-        Ok(stream) => stream,
-        Err(failure) => return (Vec::new(), failure.into()),
-    };
+/// Sends the pieces on a connection and reads what comes.
+pub(crate) fn exchange(connection: &mut Connection, pieces: &[Piece], reading: Reading) -> (Vec<Answer>, End) {
+    let stream = &mut connection.stream;
     stream.read_timeout(reading.patience);
     for piece in pieces {
         std::thread::sleep(piece.wait);
@@ -66,7 +65,11 @@ pub(crate) fn exchange(client: &Client, pieces: &[Piece], reading: Reading) -> (
     let mut reader = AnswerReader::default();
     let mut answers = Vec::new();
     while answers.len() < reading.answers || reading.to_the_end {
-        match reader.answer(stream.as_mut(), false) {
+        if answers.len() >= reading.answers {
+            connection.stream.read_timeout(reading.patience.min(CLOSING_WAIT));
+        }
+        let answer = reader.answer(connection.stream.as_mut(), false);
+        match answer.and_then(|answer| connection.open(answer)) {
             Ok(answer) => answers.push(answer),
             Err(Failure::Silent) if answers.len() >= reading.answers => return (answers, End::Open),
             Err(failure) => return (answers, failure.into()),
@@ -78,12 +81,14 @@ pub(crate) fn exchange(client: &Client, pieces: &[Piece], reading: Reading) -> (
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{AsWhom, Credentials};
+    use crate::client::{Client, Opened};
     use crate::http::Target;
     use std::io::Read as _;
     use std::net::TcpListener;
 
     /// A server that answers to each `X` it reads, and closes after a `Q`.
-    fn serve() -> Client {
+    fn serve() -> Connection {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -97,13 +102,17 @@ mod tests {
             }
         });
         let target = Target::parse(&format!("http://127.0.0.1:{port}")).unwrap();
-        Client::new(target, None, Duration::from_secs(5))
+        let client = Client::new(target, None, Duration::from_secs(5), Credentials::default());
+        match client.open(AsWhom::Nobody).unwrap() {
+            Opened::Ready(connection) => connection,
+            Opened::Refused(_) => unreachable!("there is no login"),
+        }
     }
 
     fn came(octets: &str, answers: usize, to_the_end: bool) -> (usize, End) {
         let piece = Piece { octets: octets.as_bytes().to_vec(), split: 2, ..Piece::default() };
-        let reading = Reading { answers, to_the_end, patience: Duration::from_millis(200), plain: false };
-        let (answers, end) = exchange(&serve(), &[piece], reading);
+        let reading = Reading { answers, to_the_end, patience: Duration::from_millis(200) };
+        let (answers, end) = exchange(&mut serve(), &[piece], reading);
         (answers.len(), end)
     }
 
@@ -119,7 +128,7 @@ mod tests {
     #[test]
     fn a_dropped_connection_reads_nothing() {
         let piece = Piece { octets: b"X".to_vec(), abort: true, ..Piece::default() };
-        let reading = Reading { answers: 1, to_the_end: false, patience: Duration::from_secs(1), plain: false };
-        assert_eq!(exchange(&serve(), &[piece], reading).0.len(), 0);
+        let reading = Reading { answers: 1, to_the_end: false, patience: Duration::from_secs(1) };
+        assert_eq!(exchange(&mut serve(), &[piece], reading).0.len(), 0);
     }
 }

@@ -321,16 +321,18 @@ fn take(document: &Document, session: &Session, name: &str, source: &str) -> Res
 mod tests {
     use super::*;
 
+    use crate::auth::Credentials;
+    use crate::check::Received;
+    use crate::client::Client;
+    use crate::fixture::Refusal;
+    use crate::http::{Answer, Target};
+
     #[test]
     fn object_paths_quote_their_keys() {
         let selectors = vec![("A".to_owned(), "x\\y".to_owned()), ("B".to_owned(), "a\"b".to_owned())];
         let address = Address { uri: "urn:c/Class".to_owned(), selectors, namespace: None };
         assert_eq!(object_path(&address), r#"Class.A="x\\y",B="a\"b""#);
     }
-    use crate::check::Received;
-    use crate::envelope::Credentials;
-    use crate::fixture::Refusal;
-    use crate::http::{Answer, Client, Target};
 
     #[test]
     fn selections_take_groups_rules_cases_and_levels() {
@@ -382,11 +384,11 @@ mod tests {
     fn captures_add_up() {
         let step: Step = toml::from_str("capture={n='sum:count(//i)', h='http:Allow'}").unwrap();
         let target = Target::parse("http://h").unwrap();
-        let client = Client::new(target.clone(), None, Duration::from_secs(1));
-        let mut session = Session::new(target, Credentials::default(), client, 1, None);
+        let client = Client::new(target.clone(), None, Duration::from_secs(1), Credentials::default());
+        let mut session = Session::new(target, client, 1, None);
         for _ in 0..2 {
             let headers = vec![("allow".to_owned(), "POST".to_owned())];
-            let answer = Answer { status: 200, headers, body: b"<a><i/><i/></a>".to_vec(), saw_continue: false };
+            let answer = Answer { status: 200, headers, body: b"<a><i/><i/></a>".to_vec(), ..Answer::default() };
             assert!(after(&step, &mut session, &Ok(Received::new(answer, 0)).into()).unwrap());
         }
         assert_eq!((session.variables["n"].as_str(), session.variables["h"].as_str()), ("4", "POST"));

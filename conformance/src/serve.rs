@@ -190,11 +190,18 @@ fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Client, Failure, Request, Target};
+    use crate::auth::Credentials;
+    use crate::client::Client;
+    use crate::http::{Failure, Request, Target};
 
     fn client(handler: impl Fn(&Incoming) -> Reaction + Send + Sync + 'static) -> Client {
         let address = listen(SocketAddr::from(([127, 0, 0, 1], 0)), handler).unwrap();
-        Client::new(Target::parse(&format!("http://{address}/x")).unwrap(), None, Duration::from_secs(5))
+        Client::new(
+            Target::parse(&format!("http://{address}/x")).unwrap(),
+            None,
+            Duration::from_secs(5),
+            Credentials::default(),
+        )
     }
 
     #[test]
@@ -207,7 +214,7 @@ mod tests {
         for (chunk, expect_continue) in [(None, false), (Some(2), false), (None, true)] {
             let headers = vec![("A".to_owned(), "1".to_owned())];
             let (method, path, body) = ("POST".to_owned(), "/x".to_owned(), b"hello".to_vec());
-            let request = Request { method, path, headers, body, chunk, expect_continue, fresh: false };
+            let request = Request { method, path, headers, body, chunk, expect_continue, ..Request::default() };
             let answer = client.send(&request).unwrap();
             assert_eq!((answer.status, answer.body.as_slice()), (202, b"hello".as_slice()));
             assert_eq!(answer.header("x").as_deref(), Some("1"));

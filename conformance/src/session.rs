@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::auth::AsWhom;
 use crate::check::{Came, End, Received};
-use crate::envelope::{Credentials, Surroundings, build, pieces};
+use crate::client::{Client, Opened};
+use crate::envelope::{Surroundings, build, pieces};
 use crate::fixture::{Address, Fixtures, question};
-use crate::http::{Answer, Client, Failure, Request, Target};
+use crate::http::{Answer, Failure, Request, Target};
 use crate::model::{Awaited, Profile, Step};
 use crate::path::{self, Variables};
 use crate::raw::{self, Piece, Reading};
@@ -56,7 +58,6 @@ impl Identifiers {
 /// A conversation.
 pub(crate) struct Session {
     target: Target,
-    credentials: Credentials,
     client: Client,
     identifiers: Identifiers,
     sink: Option<Sink>,
@@ -78,10 +79,9 @@ pub(crate) struct Session {
 
 impl Session {
     /// A conversation with a target.
-    pub(crate) fn new(target: Target, credentials: Credentials, client: Client, seed: u64, sink: Option<Sink>) -> Self {
+    pub(crate) fn new(target: Target, client: Client, seed: u64, sink: Option<Sink>) -> Self {
         Self {
             target,
-            credentials,
             client,
             identifiers: Identifiers::new(seed),
             sink,
@@ -98,9 +98,8 @@ impl Session {
     /// Another conversation with the same target, on connections of its own.
     pub(crate) fn fork(&mut self) -> Self {
         let seed = self.identifiers.next();
-        let (target, credentials) = (self.target.clone(), self.credentials.clone());
         let profile = self.profile;
-        Self { profile, ..Self::new(target, credentials, self.client.fork(), seed, self.sink.clone()) }
+        Self { profile, ..Self::new(self.target.clone(), self.client.fork(), seed, self.sink.clone()) }
     }
 
     /// Forgets what the last case has left and sets out with these variables.
@@ -212,7 +211,7 @@ impl Session {
                 let mut headers = message.headers;
                 headers.push((":method".to_owned(), message.method));
                 headers.push((":path".to_owned(), message.path));
-                let answer = Answer { status: 200, headers, body: message.body, saw_continue: false };
+                let answer = Answer { status: 200, headers, body: message.body, ..Answer::default() };
                 let shown = show_message(&answer);
                 (Ok(Received::new(answer, milliseconds)).into(), shown)
             }
@@ -227,8 +226,17 @@ impl Session {
     }
 
     fn raw(&mut self, step: &Step, fixtures: &Fixtures) -> Result<Came, String> {
+        let before = Instant::now();
+        let whom = AsWhom::of_word(step.http.auth.as_deref().unwrap_or(""))?;
+        let opened = if step.http.plain { self.client.open_in_the_clear() } else { self.client.open(whom) };
+        let mut connection = match opened {
+            Ok(Opened::Ready(connection)) => connection,
+            Ok(Opened::Refused(answer)) => return Ok(Ok(Received::new(answer, since(before))).into()),
+            Err(failure) => return Ok(Came { answers: Vec::new(), end: failure.into() }),
+        };
         let mut identifiers = self.identifiers.clone();
-        let pieces = pieces(step, &surroundings(self, fixtures), || format!("uuid:{}", identifiers.uuid()))?;
+        let fresh = || format!("uuid:{}", identifiers.uuid());
+        let pieces = pieces(step, &surroundings(self, fixtures), fresh, |request| connection.prepare(request))?;
         self.identifiers = identifiers;
         let outcomes: Vec<_> = step.outcomes(self.profile).collect();
         let most = outcomes.iter().map(|outcome| match outcome.answers.len() {
@@ -239,10 +247,8 @@ impl Session {
             answers: most.max().unwrap_or(1),
             to_the_end: outcomes.iter().any(|outcome| outcome.then_closed || outcome.closed),
             patience: step.within_ms.map_or(RAW_PATIENCE, Duration::from_millis),
-            plain: step.http.plain,
         };
-        let before = Instant::now();
-        let (answers, end) = raw::exchange(&self.client, &pieces, reading);
+        let (answers, end) = raw::exchange(&mut connection, &pieces, reading);
         let milliseconds = since(before);
         let mut shown: Vec<String> = answers.iter().map(|answer| show_answer(&Ok(answer.clone()))).collect();
         shown.push(format!("({})", Came { answers: Vec::new(), end: end.clone() }.summary()));
@@ -263,8 +269,8 @@ impl Session {
 }
 
 fn surroundings<'s>(session: &'s Session, fixtures: &'s Fixtures) -> Surroundings<'s> {
-    let Session { target, credentials, variables, managers, .. } = session;
-    Surroundings { target, credentials, fixtures, variables, managers }
+    let Session { target, client, variables, managers, .. } = session;
+    Surroundings { target, credentials: client.credentials(), fixtures, variables, managers }
 }
 
 fn since(before: Instant) -> u64 {
@@ -310,7 +316,10 @@ fn show_answer(answer: &Result<Answer, Failure>) -> String {
         Err(Failure::Silent) => "(no answer in time)".to_owned(),
         Err(Failure::Foreign(octets)) => format!("(no HTTP: {octets})"),
         Err(Failure::Other(error)) => format!("({error})"),
-        Ok(answer) => format!("HTTP/1.1 {}\n{}", answer.status, show_message(answer)),
+        Ok(answer) => {
+            let sealed = if answer.was_sealed { " (sealed; this is the message within)" } else { "" };
+            format!("HTTP/1.1 {}{sealed}\n{}", answer.status, show_message(answer))
+        }
     }
 }
 

@@ -203,7 +203,9 @@ fn fault(message: &Incoming) -> Reaction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Answer, Client, Failure, Request, Target};
+    use crate::auth::Credentials;
+    use crate::client::Client;
+    use crate::http::{Answer, Failure, Request, Target};
 
     fn send(sink: &Sink, path: &str, header: &str) -> Result<Answer, Failure> {
         let target = Target::parse(&format!("{}{path}", sink.base)).unwrap();
@@ -213,7 +215,7 @@ mod tests {
         );
         let request =
             Request { method: "POST".to_owned(), path: path.to_owned(), body: body.into_bytes(), ..Request::default() };
-        Client::new(target, None, Duration::from_millis(300)).send(&request)
+        Client::new(target, None, Duration::from_millis(300), Credentials::default()).send(&request)
     }
 
     fn sink() -> Sink {

@@ -186,6 +186,7 @@ impl Exchange<'_> {
 }
 
 /// What a request says of the page that it wants.
+#[derive(Clone, Copy)]
 struct Wanted {
     elements_max: u32,
     characters_max: Option<u32>,

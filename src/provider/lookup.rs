@@ -154,7 +154,7 @@ fn nothing(path: &ObjectPath, schema: &Schema) -> String {
             let property = class.property_at(*slot)?;
             let text = match value {
                 Value::String(text) => text.to_string(),
-                Value::Reference(path) => path.to_relative_string(schema, ".", &schema.namespace_of(path.class)),
+                Value::Reference(path) => path.to_relative_string(schema, ".", schema.namespace_of(path.class)),
                 other => other.to_string(),
             };
             Some(format!("{}='{text}'", property.name))

@@ -11,7 +11,8 @@ use super::epr::path_from_epr;
 /// Properties that may be named.
 const PROPERTIES_MAX: usize = 512;
 
-/// Reads the element of a filter in this dialect; classes are named in `namespace`. What is empty counts as absent: clients send empty elements.
+/// Reads the element of a filter in this dialect; classes are named in `namespace`. What is empty counts as absent:
+/// clients send empty elements.
 ///
 /// Fails with `CannotProcessFilter` for a shape or a class that is not known, and as any request would for an object
 /// whose reference does not resolve.

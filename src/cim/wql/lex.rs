@@ -93,14 +93,13 @@ impl<'t> Lexer<'t> {
                 Some(_) if escaped => escaped = false,
                 Some(_) if c == '\\' => escaped = true,
                 Some(open) if c == open => quote = None,
-                Some(_) => {}
                 None if c == '}' => {
                     let text = self.advance(at);
                     self.advance(1);
                     return Ok((text, start));
                 }
                 None if matches!(c, '"' | '\'') => quote = Some(c),
-                None => {}
+                Some(_) | None => {}
             }
         }
         fail("the brace is not closed")

@@ -257,7 +257,10 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics_and_what_is_read_is_written_the_same(
-            text in "(ASSOCIATORS|references) OF ?\\{[a-zA-Z_.=\"'\\\\}@ ]{0,24}\\}?( where( (AssocClass|ResultClass|role|ResultRole) ?= ?[a-z_]{1,4}){0,4})?;?|\\PC{0,32}",
+            text in concat!(
+                "(ASSOCIATORS|references) OF ?\\{[a-zA-Z_.=\"'\\\\}@ ]{0,24}\\}?",
+                "( where( (AssocClass|ResultClass|role|ResultRole) ?= ?[a-z_]{1,4}){0,4})?;?|\\PC{0,32}",
+            ),
         ) {
             let _ = AssociatorsOf::begins(&text);
             if let Ok(parsed) = AssociatorsOf::parse(&text) {

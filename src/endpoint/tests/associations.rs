@@ -219,14 +219,22 @@ proptest! {
         page in 1_u32..4,
         which in 0_usize..5,
     ) {
-        let path = r#"Msvm_ComputerSystem.CreationClassName="Msvm_ComputerSystem",Name="00000000-0000-0000-0000-0000000000A1""#;
-        let wql = |text: String| format!("<w:Filter Dialect='http://schemas.microsoft.com/wbem/wsman/1/WQL'>{text}</w:Filter>");
+        const WEB: &str = "00000000-0000-0000-0000-0000000000A1";
+        let wql = |text: String| {
+            format!("<w:Filter Dialect='http://schemas.microsoft.com/wbem/wsman/1/WQL'>{text}</w:Filter>")
+        };
+        let settings = "Msvm_VirtualSystemSettingData";
+        let of = format!("ASSOCIATORS OF {{Msvm_ComputerSystem.Name='{WEB}'}}");
         let (uri, filter, lasting) = [
             ("CIM_VirtualSystemSettingData", String::new(), &["A1\\HVR", "A1", "B1", "B2"][..]),
             ("CIM_ConcreteJob", String::new(), &["01", "02"]),
-            ("*", wql(format!("ASSOCIATORS OF {{{path}}}")), &["02", "A1\\HVR", "A1", "A1\\HVR\\0", "B1", "B2"]),
-            ("*", wql(format!("ASSOCIATORS OF {{{path}}} WHERE ResultClass = Msvm_VirtualSystemSettingData")), &["A1", "B1", "B2"]),
-            ("*", wql("SELECT * FROM Msvm_VirtualSystemSettingData WHERE VirtualSystemIdentifier = '00000000-0000-0000-0000-0000000000A1'".to_owned()), &["A1", "B1", "B2"]),
+            ("*", wql(of.clone()), &["02", "A1\\HVR", "A1", "A1\\HVR\\0", "B1", "B2"]),
+            ("*", wql(format!("{of} WHERE ResultClass = {settings}")), &["A1", "B1", "B2"]),
+            (
+                "*",
+                wql(format!("SELECT * FROM {settings} WHERE VirtualSystemIdentifier = '{WEB}'")),
+                &["A1", "B1", "B2"],
+            ),
         ][which].clone();
         let count = Cell::new(0_u128);
         let ids = || { count.set(count.get() + 1); Uuid::from_u128(count.get()) };
@@ -235,7 +243,10 @@ proptest! {
         let body = format!("<n:Enumerate><w:EnumerationMode>EnumerateEPR</w:EnumerationMode>{filter}</n:Enumerate>");
         let opened = ask(&endpoint, &Arc::new(world.clone()), &ids, "Enumerate", uri, &body);
         let context = texts(&opened, "<n:EnumerationContext>").remove(0);
-        let pull = format!("<n:Pull><n:EnumerationContext>{context}</n:EnumerationContext><n:MaxElements>{page}</n:MaxElements></n:Pull>");
+        let pull = format!(
+            "<n:Pull><n:EnumerationContext>{context}</n:EnumerationContext>\
+             <n:MaxElements>{page}</n:MaxElements></n:Pull>"
+        );
         let mut found: Vec<String> = Vec::new();
         let mut rounds = churn.iter();
         loop {

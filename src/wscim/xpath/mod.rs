@@ -3,8 +3,8 @@
 //!
 //! The tree that it sees is the one on the wire: the document, in it the element of the instance, in that one element a
 //! value. The context node is the element of the instance, so that `/Msvm_ComputerSystem[EnabledState=2]` and
-//! `EnabledState=2` ask the same. A name without a prefix fits whatever its namespace, since clients leave prefixes out;
-//! one with a prefix fits when its namespace is that of the class.
+//! `EnabledState=2` ask the same. A name without a prefix fits whatever its namespace, since clients leave prefixes
+//! out; one with a prefix fits when its namespace is that of the class.
 //!
 //! Served are paths down to a property, predicates, `=`, `!=`, `<`, `<=`, `>`, `>=`, `and`, `or`, text, numbers and the
 //! functions of one table. Positions, arithmetic, unions, attributes, variables, other axes and what lies within a

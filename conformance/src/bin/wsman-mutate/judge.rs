@@ -127,7 +127,7 @@ mod tests {
             (REQUEST, 200, answer.replace('m', "n")),
             (REQUEST, 200, answer.replace("urn:xResponse", "urn:yResponse")),
             ("<a>", 200, answer.clone()),
-            (REQUEST, 200, answer.replace("</s:Body>", "")),
+            (REQUEST, 200, answer.replace("</s:Envelope>", "")),
             (REQUEST, 500, answer.clone()),
             (REQUEST, 200, answer.replace("<s:Body/>", "<s:Body><s:Fault/></s:Body>")),
             (REQUEST, 500, answer.replace("<s:Body/>", "<s:Body><s:Fault/></s:Body>")),

@@ -79,13 +79,6 @@ impl Links {
         Ok(Self { places, rows })
     }
 
-    /// The pair of objects that a pivot makes, if the caller can see both.
-    fn pair(&self, cx: &ReadContext<'_>, row: &Row, pivot: Pivot) -> Option<[Object; 2]> {
-        let [one, other] = row.ends;
-        let pair = [pivot.object(one.kind)?, pivot.object(other.kind)?];
-        pair.iter().all(|object| object.is_there(cx.view)).then_some(pair)
-    }
-
     /// Whether the classes at both ends, and the association's own, may be reached by the caller.
     fn admits(&self, cx: &ReadContext<'_>, link: &Link) -> bool {
         cx.admits(link.class) && link.row.ends.iter().all(|end| cx.admits(self.places.class(end.kind)))
@@ -149,7 +142,7 @@ impl Links {
         let Some(Leg { row, end }) = walk.legs.get(leg).copied() else { return Flow::End };
         let Some(link) = self.rows.get(row).filter(|link| self.admits(cx, link)) else { return Flow::End };
         for pivot in link.row.each.pivots(cx.view, Some(walk.source), after) {
-            let Some(pair) = self.pair(cx, link.row, pivot).filter(|pair| pair.get(end) == Some(&walk.source)) else {
+            let Some(pair) = pair(cx, link.row, pivot).filter(|pair| pair.get(end) == Some(&walk.source)) else {
                 continue;
             };
             let instance = match walk.related {
@@ -175,7 +168,7 @@ impl Links {
         let Some(link) = self.rows.get(leg.row).filter(|link| self.admits(cx, link)) else { return false };
         let pivot = link.row.each.between(cx.view, source, target);
         let wanted = if leg.end == 0 { [source, target] } else { [target, source] };
-        pivot.and_then(|pivot| self.pair(cx, link.row, pivot)) == Some(wanted)
+        pivot.and_then(|pivot| pair(cx, link.row, pivot)) == Some(wanted)
     }
 
     /// A provider a class.
@@ -186,6 +179,13 @@ impl Links {
         }
         providers
     }
+}
+
+/// The pair of objects that a pivot makes, if the caller can see both.
+fn pair(cx: &ReadContext<'_>, row: &Row, pivot: Pivot) -> Option<[Object; 2]> {
+    let [one, other] = row.ends;
+    let pair = [pivot.object(one.kind)?, pivot.object(other.kind)?];
+    pair.iter().all(|object| object.is_there(cx.view)).then_some(pair)
 }
 
 fn swapped<T>([one, other]: [T; 2]) -> [T; 2] {
@@ -211,8 +211,8 @@ impl Associations {
         self.links.rows.iter().filter(|link| link.class == self.class)
     }
 
-    /// The object that a query demands at an end, with the end: pairs are then found by index. `Err` when it demands one
-    /// that is not there.
+    /// The object that a query demands at an end, with the end: pairs are then found by index. `Err` when it demands
+    /// one that is not there.
     fn demanded(&self, cx: &ReadContext<'_>, query: Option<&Query<Resolved>>) -> Result<Option<(usize, Object)>, ()> {
         let slots = self.rows().next().map_or([u16::MAX; 2], |link| link.slots);
         for (end, slot) in slots.into_iter().enumerate() {
@@ -256,7 +256,7 @@ impl Provider for Associations {
                 return Found::Nothing;
             };
             let pivot = link.row.each.between(cx.view, one, other);
-            if let Some(pair) = pivot.and_then(|pivot| self.links.pair(cx, link.row, pivot))
+            if let Some(pair) = pivot.and_then(|pivot| pair(cx, link.row, pivot))
                 && pair == [one, other]
             {
                 return Found::Instance(self.links.instance(cx, link, pair));
@@ -287,7 +287,7 @@ impl Provider for Associations {
             }
             let source = demanded.map(|(_, object)| object);
             let found = link.row.each.pivots(cx.view, source, behind).try_for_each(|pivot| {
-                let Some(pair) = self.links.pair(cx, link.row, pivot) else { return ControlFlow::Continue(()) };
+                let Some(pair) = pair(cx, link.row, pivot) else { return ControlFlow::Continue(()) };
                 sink.push(link.row.each.key(link.number, pivot), self.links.instance(cx, link, pair))
             });
             if found.is_break() {

@@ -168,14 +168,7 @@ impl Each {
                 None => Box::new(view.vms_after(last.map(VmId)).map(|vm| Pivot::Vm(vm.id))),
             },
             (Self::Point, Some(Object::Point(vm, point))) => once(after, Some(Pivot::Point(vm, point))),
-            (Self::Point, _) => match vm {
-                Some(vm) => Box::new(view.points_of(vm, last.map(PointId)).map(|point| of_point(point))),
-                None => {
-                    let after =
-                        after.map(|Key(vm, point)| (VmId(Uuid::from_u128(vm)), PointId(Uuid::from_u128(point))));
-                    Box::new(view.points_after(after).map(|point| of_point(point)))
-                }
-            },
+            (Self::Point, _) => points(view, vm, after),
             (Self::NewestPoint, Some(Object::Point(vm, point))) => {
                 once(after, newest(view, vm).filter(|pivot| *pivot == Pivot::Point(vm, point)))
             }
@@ -212,6 +205,15 @@ impl Each {
 
 fn once<'v>(after: Option<Key>, pivot: Option<Pivot>) -> Pivots<'v> {
     Box::new(pivot.filter(|_| after.is_none()).into_iter())
+}
+
+/// Recovery points of one virtual machine, or all.
+fn points(view: Scoped<'_>, vm: Option<VmId>, after: Option<Key>) -> Pivots<'_> {
+    let after = after.map(|Key(vm, point)| (VmId(Uuid::from_u128(vm)), PointId(Uuid::from_u128(point))));
+    match vm {
+        Some(vm) => Box::new(view.points_of(vm, after.map(|(_, point)| point)).map(|point| of_point(point))),
+        None => Box::new(view.points_after(after).map(|point| of_point(point))),
+    }
 }
 
 fn of_point(point: &RecoveryPoint) -> Pivot {
