@@ -94,9 +94,9 @@ impl Codec {
                     tags: class
                         .properties
                         .iter()
-                        .map(|property| match property.is_array && precise {
-                            true => Tags::precise(&property.name),
-                            false => Tags::new(&property.name),
+                        .map(|property| {
+                            let name = &property.name;
+                            if property.is_array && precise { Tags::precise(name) } else { Tags::new(name) }
                         })
                         .collect(),
                     start: [Family::Wmi, Family::Dmtf, Family::Microsoft].map(|family| {

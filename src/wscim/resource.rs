@@ -138,16 +138,14 @@ fn resolve_wmi(uri: &str, path: &str, selected: Option<NamespaceId>, schema: &Sc
     let (namespace, class) = match (schema.find_namespace(path), path.rsplit_once('/')) {
         (Some(namespace), _) => (namespace, "*"),
         (None, None) => return Err(fault::invalid_resource_uri(format!("'{uri}' names no class"))),
-        (None, Some((named, class))) => match schema.find_namespace(named) {
-            Some(namespace) => (namespace, class),
-            None => {
-                let text = format!(
-                    "'{uri}': the namespace '{named}' does not exist here; this server has {}",
-                    namespace_names(schema)
-                );
-                return Err(fault_of(CimError::new(CimStatus::INVALID_NAMESPACE, text)));
-            }
-        },
+        (None, Some((named, class))) => {
+            let unknown = || {
+                let names = namespace_names(schema);
+                let text = format!("'{uri}': the namespace '{named}' does not exist here; this server has {names}");
+                fault_of(CimError::new(CimStatus::INVALID_NAMESPACE, text))
+            };
+            (schema.find_namespace(named).ok_or_else(unknown)?, class)
+        }
     };
     check_agreement(namespace, selected, schema)?;
     let target = if class == "*" { Target::All } else { find_class(uri, namespace, class, schema)? };
@@ -168,16 +166,14 @@ fn check_agreement(in_uri: NamespaceId, selected: Option<NamespaceId>, schema: &
 }
 
 fn find_class(uri: &str, namespace: NamespaceId, class: &str, schema: &Schema) -> Result<Target, Fault> {
-    match schema.find_in(namespace, class) {
-        Some(id) => Ok(Target::Class(id)),
-        None => {
-            let text = format!(
-                "'{uri}': the namespace {} has no class '{class}'; class names are found whatever their case",
-                schema.namespace(namespace).name
-            );
-            Err(fault_of(CimError::new(CimStatus::INVALID_CLASS, text)))
-        }
-    }
+    let unknown = || {
+        let text = format!(
+            "'{uri}': the namespace {} has no class '{class}'; class names are found whatever their case",
+            schema.namespace(namespace).name
+        );
+        fault_of(CimError::new(CimStatus::INVALID_CLASS, text))
+    };
+    schema.find_in(namespace, class).map(Target::Class).ok_or_else(unknown)
 }
 
 fn strip_prefix_ignore_case<'u>(text: &'u str, prefix: &str) -> Option<&'u str> {

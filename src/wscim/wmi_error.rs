@@ -53,17 +53,14 @@ fn write_error(w: &mut Writer<'_>, fault: &Fault) {
         let element = format!("p:{property}");
         w.open(&element);
         w.attribute("xsi:type", &format!("cim:{cim_type}"));
-        match value {
-            Some(text) => {
-                w.close();
-                w.text(text);
-                w.end(&element);
-            }
-            None => {
-                w.attribute("xsi:nil", "true");
-                w.close_empty();
-            }
-        }
+        let Some(text) = value else {
+            w.attribute("xsi:nil", "true");
+            w.close_empty();
+            continue;
+        };
+        w.close();
+        w.text(text);
+        w.end(&element);
     }
     w.end("p:MSFT_WmiError");
 }
