@@ -140,8 +140,8 @@ fn resolve_wmi(uri: &str, path: &str, selected: Option<NamespaceId>, schema: &Sc
         (None, None) => return Err(fault::invalid_resource_uri(format!("'{uri}' names no class"))),
         (None, Some((named, class))) => {
             let unknown = || {
-                let names = namespace_names(schema);
-                let text = format!("'{uri}': the namespace '{named}' does not exist here; this server has {names}");
+                let all = namespace_names(schema);
+                let text = format!("'{uri}': the namespace '{named}' does not exist here; this server has {all}");
                 fault_of(CimError::new(CimStatus::INVALID_NAMESPACE, text))
             };
             (schema.find_namespace(named).ok_or_else(unknown)?, class)
