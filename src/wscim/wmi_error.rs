@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_fault_that_is_no_cim_error_keeps_its_own_number() {
         for (fault, expected) in [
-            (fault::quota_limit("x"), ("27", "30", "803381A5")),
+            (fault::quota_limit("x"), ("27", "30", "8033803F")),
             (fault::timed_out("x"), ("1", "15", "80338029")),
             (fault::access_denied("x"), ("2", "18", "80070005")),
             (fault::invalid_resource_uri("x"), ("5", "10", "8033803B")),
