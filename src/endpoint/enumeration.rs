@@ -15,7 +15,7 @@ use crate::xml::Writer;
 use super::exchange::{ENVELOPE_OCTETS, Exchange};
 use super::filter::Scope;
 use super::scan::{Bounds, Condition, Page, Scan, Source};
-use super::{Journal, OPERATION_TIMEOUT, Reply, Step, access, cursor, options};
+use super::{Journal, OPERATION_TIMEOUT, Reply, Step, access, cursor};
 
 impl Exchange<'_> {
     pub(super) fn enumerate(&self, enumerate: &Enumerate<'_>, journal: &mut Journal) -> Result<Reply, Fault> {
@@ -41,7 +41,7 @@ impl Exchange<'_> {
     /// Opens an enumeration, with its first page when that is asked for.
     pub(super) fn start(&self, mut scan: Scan, enumerate: &Enumerate<'_>) -> Result<Reply, Fault> {
         let endpoint = self.endpoint;
-        scan.precise_arrays = options::is_set(&self.request.options, options::PRECISE_ARRAYS);
+        scan.arrays = self.arrays();
         // What is granted is told, not what was asked for.
         let idle = enumerate.expires.map(|asked| asked.min(Duration::from_millis(endpoint.settings.cursors.idle_ms)));
         let total = self.total(&scan);
@@ -115,7 +115,7 @@ impl Exchange<'_> {
             pace: self.call.pace,
             timeout,
         };
-        let codec = if scan.precise_arrays { &endpoint.precise_codec } else { &endpoint.codec };
+        let codec = endpoint.codec(scan.arrays);
         scan.page(&cx, &endpoint.registry, codec, &endpoint.settings.winrm, bounds)
     }
 

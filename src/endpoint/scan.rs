@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cim::{AssociationQuery, CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
 use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink, Walk};
 use crate::soap::Fault;
-use crate::wscim::{self, Codec, Family, XPath};
+use crate::wscim::{self, Arrays, Codec, Family, XPath};
 use crate::wsman::{EnumerationMode, PolymorphismMode, WinrmConfig, fault};
 use crate::xml::Writer;
 
@@ -27,8 +27,8 @@ pub(crate) struct Scan {
     /// The class as which every item is shown, when subclasses are not shown as themselves.
     shown_as: Option<ClassId>,
     family: Family,
-    /// Whether the client wants to tell arrays apart.
-    pub(super) precise_arrays: bool,
+    /// How arrays are written.
+    pub(super) arrays: Arrays,
     /// The class or the leg of the walk that is being read, by its number.
     part: usize,
     /// The last key that was sent of it.
@@ -107,8 +107,8 @@ impl Scan {
         family: Family,
     ) -> Self {
         let namespace = Some(namespace);
-        let (precise_arrays, shown_as) = (false, None);
-        Self { namespace, source, condition, mode, shown_as, family, precise_arrays, part: 0, after: None }
+        let (arrays, shown_as) = (Arrays::Plain, None);
+        Self { namespace, source, condition, mode, shown_as, family, arrays, part: 0, after: None }
     }
 
     /// A scan down a list from its beginning.
