@@ -3,6 +3,7 @@
 
 mod answer;
 mod canned;
+mod header;
 mod server;
 mod table;
 #[cfg(test)]
