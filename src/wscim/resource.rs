@@ -152,11 +152,12 @@ fn resolve_wmi(uri: &str, path: &str, selected: Option<NamespaceId>, schema: &Sc
     Ok(Resource { family, namespace, target })
 }
 
-/// A URI that names a namespace may come with the selector, as long as both mean the same.
+/// A URI that names a namespace may come with the selector, as long as both mean the same: Windows takes that too, and
+/// of two that differ it reports an internal error.
 //= RES-18
 fn check_agreement(in_uri: NamespaceId, selected: Option<NamespaceId>, schema: &Schema) -> Result<(), Fault> {
     match selected {
-        Some(selected) if selected != in_uri => Err(fault::invalid_selectors_invalid_value(format!(
+        Some(selected) if selected != in_uri => Err(fault::internal_error(format!(
             "the resource URI is in the namespace {}, but {CLASS_SELECTOR} says {}",
             schema.namespace(in_uri).name,
             schema.namespace(selected).name
