@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use failbackd::auth::{Principal, local_administrator};
 use failbackd::cim::Schema;
-use failbackd::endpoint::{Call, CursorLimits, Endpoint, EndpointSettings, Pace, Step};
+use failbackd::endpoint::{Call, CursorLimits, Endpoint, EndpointSettings, EventLimits, Pace, Step};
 use failbackd::job::{Job, JobId, JobType, NewJob, Timestamp};
 use failbackd::provider::{Permissions, Registry};
 use failbackd::replication::{
@@ -161,6 +161,7 @@ fn endpoint() -> Result<Endpoint, Failure> {
         cursors: CursorLimits::default(),
         version: String::new(),
         profiles: Vec::new(),
+        events: EventLimits::default(),
         winrm: WinrmConfig::default(),
         machine: "HOST".into(),
         profile: &Profile::MS,

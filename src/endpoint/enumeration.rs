@@ -35,11 +35,11 @@ impl Exchange<'_> {
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
             ));
         }
-        self.start(scan, enumerate)
+        self.begin_with(scan, enumerate)
     }
 
     /// Opens an enumeration, with its first page when that is asked for.
-    pub(super) fn start(&self, mut scan: Scan, enumerate: &Enumerate<'_>) -> Result<Reply, Fault> {
+    pub(super) fn begin_with(&self, mut scan: Scan, enumerate: &Enumerate<'_>) -> Result<Reply, Fault> {
         let endpoint = self.endpoint;
         scan.arrays = self.arrays();
         // What is granted is told, not what was asked for.
@@ -107,7 +107,7 @@ impl Exchange<'_> {
         let timeout = self.request.operation_timeout.unwrap_or(OPERATION_TIMEOUT);
         let timeout = wanted.patience.map_or(timeout, |patience| patience.min(timeout));
         let cx = endpoint.read_context(self.call);
-        let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + echoed_octets_max(self.correlation));
+        let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + self.echoed_octets_max());
         let bounds = Bounds {
             elements_max: wanted.elements_max.clamp(1, endpoint.settings.items_max),
             octets_max: room,
@@ -182,6 +182,13 @@ impl Exchange<'_> {
         let id = self.own_context(&release.context)?;
         self.endpoint.cursors.close(id);
         self.bounded(self.encode(wsman::write_release_response))
+    }
+}
+
+impl Exchange<'_> {
+    /// The most octets that the header of the answer echoes of the request.
+    pub(super) fn echoed_octets_max(&self) -> usize {
+        echoed_octets_max(self.correlation)
     }
 }
 

@@ -12,6 +12,7 @@ mod config;
 mod continuation;
 mod cursor;
 mod enumeration;
+mod eventing;
 mod exchange;
 mod filter;
 mod invoke;
@@ -44,7 +45,10 @@ mod tests;
 
 pub use continuation::Continuation;
 pub use cursor::CursorLimits;
-
+pub use eventing::{
+    Durable, Ended, EventLimits, Finished, Next, NoPosition, Outgoing, Owner, Position, Progress, Record, Standing,
+    SubscriptionChange, Wakes,
+};
 pub use journal::{Journal, Outcome};
 
 /// What an endpoint is allowed and what it tells of itself.
@@ -58,6 +62,8 @@ pub struct EndpointSettings {
     pub items_max: u32,
     /// Limits of enumeration contexts.
     pub cursors: CursorLimits,
+    /// Limits of subscriptions.
+    pub events: EventLimits,
     /// The product's version, told to authenticated clients.
     pub version: String,
     /// The security profiles that are offered, told to authenticated clients.
@@ -79,6 +85,7 @@ pub struct Endpoint {
     precise_codec: Codec,
     registry: Registry,
     cursors: cursor::Cursors,
+    events: eventing::Events,
     settings: EndpointSettings,
 }
 
@@ -124,6 +131,16 @@ pub enum Step {
     Amend(Box<Amendment>, Continuation),
     /// Ask for the end of this job, then let the continuation answer.
     Cancel(JobId, Continuation),
+    /// Make this change of a subscription durable, then send the answer that comes with it.
+    Durable(Box<Durable>),
+    /// Nothing has happened yet that a Pull could tell: make the same call again when there is news for the
+    /// subscription or when so much time has passed since the request came.
+    Wait {
+        /// The subscription.
+        subscription: Uuid,
+        /// How long the client is willing to wait.
+        timeout: Duration,
+    },
     /// It takes longer than a moment: nothing was done yet; make the same call on a thread that may take its time.
     Elsewhere,
 }
@@ -155,7 +172,8 @@ impl Endpoint {
         let codec = Codec::new(schema);
         let precise_codec = Codec::with(schema, Arrays::Precise);
         let cursors = cursor::Cursors::new(settings.cursors.clone());
-        Self { schema, codec, precise_codec, registry, cursors, settings }
+        let events = eventing::Events::new(settings.events.clone());
+        Self { schema, codec, precise_codec, registry, cursors, events, settings }
     }
 
     /// Handles one request of an authenticated principal.

@@ -83,6 +83,6 @@ impl Exchange<'_> {
                 "what is enumerated here comes as objects only, without endpoint references",
             ));
         }
-        self.start(Scan::of_roll(namespace, roll), enumerate)
+        self.begin_with(Scan::of_roll(namespace, roll), enumerate)
     }
 }

@@ -1,6 +1,7 @@
 //! Wires store, backends, engine, endpoint and transport into one server. The composition: no rules of its own.
 
 mod audit;
+mod eventing;
 mod handler;
 mod ids;
 mod inventory;
@@ -20,6 +21,7 @@ use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
 use crate::job::Message;
 use crate::provider::{Registry, SchemaMismatch};
 use crate::service::SystemClock;
+use crate::store::StoreError;
 use crate::transport::{self, BindError, Listener, Running, Tls, TlsError, TransportLimits};
 use crate::xml;
 
@@ -50,6 +52,9 @@ pub enum StartError {
     /// The certificate cannot be read or made.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The stored subscriptions cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -64,6 +69,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     users: Arc<Users>,
     audit: Option<Arc<Audit>>,
+    eventing: Arc<eventing::Eventing>,
     lines: Vec<String>,
     patience: Duration,
 }
@@ -72,6 +78,8 @@ impl Server {
     /// Starts to serve an opened data directory.
     pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
         let limits = transport_limits(config);
+        let users = Arc::new(logins::users(config)?);
+        let rules = Arc::new(config.access_rules());
         let audit = Audit::open(config, Arc::new(SystemClock))?.map(Arc::new);
         let mut listeners = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
@@ -85,26 +93,35 @@ impl Server {
         };
         let https = sealed.as_ref().and_then(Listener::address);
         let bound = winrm::Bound { host_name: world.host_name(), http, https, tls: tls.as_ref() };
-        let endpoint = endpoint(config, &bound)?;
+        let endpoint = Arc::new(endpoint(config, &bound)?);
+        let eventing = eventing::Eventing::start(eventing::Parts {
+            endpoint: Arc::clone(&endpoint),
+            engine: Arc::clone(world.engine()),
+            store: Arc::clone(world.store()),
+            users: Arc::clone(&users),
+            rules: Arc::clone(&rules),
+            config: &config.eventing,
+        })?;
+        let timeout_max = config.limits.operation_timeout();
         let handler = WsmanHandler::new(
             endpoint,
             Arc::clone(world.engine()),
-            config.access_rules(),
+            rules,
             audit.clone(),
-            config.limits.operation_timeout(),
+            Arc::clone(&eventing),
+            timeout_max,
         );
         listeners.extend(clear);
         listeners.extend(sealed);
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
         let lines = listeners.iter().map(ToString::to_string).collect();
-        let users = Arc::new(logins::users(config)?);
         let certificates = CertificateRules::parse(&config.client_certificates.rules)?;
         let parts =
             logins::Parts { config, host_name: world.host_name(), users: &users, certificates, tls: tls.clone() };
         let mechanisms = logins::mechanisms(parts);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
-        Ok(Self { world, running, http, https, tls, users, audit, lines, patience })
+        Ok(Self { world, running, http, https, tls, users, audit, eventing, lines, patience })
     }
 
     /// The bound address of the clear-text listener.
@@ -163,6 +180,7 @@ impl Server {
     /// start. Both at once, so that one limit holds for the whole.
     pub async fn shutdown(self) {
         let (left, ()) = tokio::join!(self.running.shutdown(self.patience), self.world.engine().shutdown());
+        self.eventing.stop().await;
         if 0 < left {
             tracing::warn!(connections = left, "connections were still at work when the server stopped");
         }
@@ -189,6 +207,7 @@ fn endpoint(config: &Config, bound: &winrm::Bound<'_>) -> Result<Endpoint, Schem
             total_max: per_principal_max.saturating_mul(16),
             idle_ms: limits.context_timeout_ms,
         },
+        events: config.eventing.limits(limits.envelope_octets_max),
         version: format!("OS: 0.0.0 SP: 0.0 Stack: 3.0 failbackd {}", env!("CARGO_PKG_VERSION")),
         profiles: logins::profiles(config),
         winrm: winrm::config(config, bound, ITEMS_MAX),

@@ -3,6 +3,7 @@
 mod association;
 mod epr;
 mod error;
+mod event;
 mod instance;
 mod metadata;
 mod parameters;
@@ -15,6 +16,7 @@ mod xsd;
 pub use association::association_query;
 pub use epr::{object_path, path_from_epr, path_of, path_to_epr};
 pub use error::fault_of;
+pub use event::write_event;
 pub use instance::{Arrays, Codec, write_included, write_instance, write_projection, write_value};
 pub use metadata::{CLASS_NAME_SELECTOR, Metadata};
 pub use parameters::{decode_input, write_output};

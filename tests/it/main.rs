@@ -19,6 +19,7 @@ mod bad_input;
 mod certificates;
 mod class_metadata;
 mod crash;
+mod eventing;
 mod jobs;
 mod kerberos;
 mod login;
