@@ -29,7 +29,7 @@ impl Exchange<'_> {
             let text = "a query on all classes brings subclasses with all their properties and in no other mode";
             return Err(fault::polymorphism_mode_not_supported(text)); //= CIM-07
         }
-        let scan = self.begin(scope, enumerate, resource.family)?;
+        let scan = self.begin(scope, enumerate, resource.family)?.opened_at(resource);
         if scan.projects() && enumerate.mode != EnumerationMode::Object {
             return Err(fault::cannot_process_filter(
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
@@ -171,10 +171,18 @@ impl Exchange<'_> {
         Ok(id)
     }
 
-    /// Refuses a caller from whom the namespace of a scan is kept by now.
+    /// Refuses a caller from whom the namespace of a scan is kept by now, and a resource that is not the one at which
+    /// the context was opened, where the profile wants that.
+    //= ENU-20
     fn check_scan(&self, scan: &Scan) -> Result<(), Fault> {
         let check = |namespace| access::check_namespace(self.call.permissions, namespace, self.endpoint.schema);
-        scan.namespace().map_or(Ok(()), check)
+        scan.namespace().map_or(Ok(()), check)?;
+        let same = || self.resource().is_ok_and(|resource| scan.is_at(resource));
+        if !scan.knows_its_resource() || !self.endpoint.settings.profile.context_needs_its_resource || same() {
+            return Ok(());
+        }
+        let text = "the ResourceURI and its namespace are not those of the Enumerate that opened this context";
+        Err(fault::message_information_header_required(text))
     }
 
     //= ENU-23

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cim::{AssociationQuery, CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
 use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink, Walk};
 use crate::soap::Fault;
-use crate::wscim::{self, Arrays, Codec, Family, XPath};
+use crate::wscim::{self, Arrays, Codec, Family, Resource, XPath};
 use crate::wsman::{EnumerationMode, PolymorphismMode, WinrmConfig, fault};
 use crate::xml::Writer;
 
@@ -21,6 +21,8 @@ use super::roll::Roll;
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
     namespace: Option<NamespaceId>,
+    /// What the Enumerate named; not known of a scan that no context holds, nor of a list.
+    opened_at: Option<Resource>,
     source: Source,
     condition: Option<Condition>,
     mode: EnumerationMode,
@@ -106,15 +108,30 @@ impl Scan {
         mode: EnumerationMode,
         family: Family,
     ) -> Self {
-        let namespace = Some(namespace);
+        let (namespace, opened_at) = (Some(namespace), None);
         let (arrays, shown_as) = (Arrays::Plain, None);
-        Self { namespace, source, condition, mode, shown_as, family, arrays, part: 0, after: None }
+        Self { namespace, opened_at, source, condition, mode, shown_as, family, arrays, part: 0, after: None }
     }
 
     /// A scan down a list from its beginning.
     pub(crate) fn of_roll(namespace: Option<NamespaceId>, roll: Roll) -> Self {
         let all = Self::new(NamespaceId::DEFAULT, Source::Roll(roll), None, EnumerationMode::Object, Family::Dmtf);
         Self { namespace, ..all }
+    }
+
+    /// The same scan, opened at a resource.
+    pub(crate) fn opened_at(self, resource: Resource) -> Self {
+        Self { opened_at: Some(resource), ..self }
+    }
+
+    /// Whether it was opened at a resource that a later request can be held to.
+    pub(crate) fn knows_its_resource(&self) -> bool {
+        self.opened_at.is_some()
+    }
+
+    /// Whether a resource is the one that it was opened at, in whatever form of its URI.
+    pub(crate) fn is_at(&self, resource: Resource) -> bool {
+        self.opened_at.is_some_and(|at| at.namespace == resource.namespace && at.target == resource.target)
     }
 
     /// A scan over `class`; what of its subclasses, says `polymorphism`.
