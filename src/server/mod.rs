@@ -6,6 +6,7 @@ mod handler;
 mod ids;
 mod inventory;
 mod logins;
+mod record;
 mod winrm;
 mod world;
 
@@ -29,7 +30,10 @@ pub use audit::{Audit, AuditError};
 pub use handler::WsmanHandler;
 pub use ids::random_id;
 pub use inventory::{INVENTORY_PREFIX, InventoryRecord};
+pub use record::RecordError;
 pub use world::{OpenWorldError, World, host_name, read_view};
+
+use record::{Bounds, Recorder};
 
 /// The administration socket in the data directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";
@@ -58,6 +62,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Exchanges cannot be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 /// A server that accepts connections.
@@ -81,16 +88,8 @@ impl Server {
         let users = Arc::new(logins::users(config)?);
         let rules = Arc::new(config.access_rules());
         let audit = Audit::open(config, Arc::new(SystemClock))?.map(Arc::new);
-        let mut listeners = Vec::new();
-        let clear = config.http_address().map(Listener::http).transpose()?;
+        let Listening { clear, sealed, tls } = listen(config, world.host_name())?;
         let http = clear.as_ref().and_then(Listener::address);
-        // CredSSP shows the certificate too, whether there is an HTTPS listener or not.
-        let shown = config.https_address().is_some() || config.login.credssp;
-        let tls = if shown { Some(Arc::new(tls(config, world.host_name())?)) } else { None };
-        let sealed = match (config.https_address(), &tls) {
-            (Some(address), Some(tls)) => Some(Listener::https(address, Arc::clone(tls))?),
-            _ => None,
-        };
         let https = sealed.as_ref().and_then(Listener::address);
         let bound = winrm::Bound { host_name: world.host_name(), http, https, tls: tls.as_ref() };
         let endpoint = Arc::new(endpoint(config, &bound)?);
@@ -111,8 +110,10 @@ impl Server {
             Arc::clone(&eventing),
             timeout_max,
         );
-        listeners.extend(clear);
-        listeners.extend(sealed);
+        let place = Some(config.record.as_path()).filter(|place| !place.as_os_str().is_empty());
+        let recorder = place.map(|place| Recorder::open(place, Bounds::default())).transpose()?;
+        let handler = handler.recording(recorder);
+        let mut listeners: Vec<Listener> = clear.into_iter().chain(sealed).collect();
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
         let lines = listeners.iter().map(ToString::to_string).collect();
         let certificates = CertificateRules::parse(&config.client_certificates.rules)?;
@@ -185,6 +186,25 @@ impl Server {
             tracing::warn!(connections = left, "connections were still at work when the server stopped");
         }
     }
+}
+
+/// The listeners over TCP, and the certificate.
+struct Listening {
+    clear: Option<Listener>,
+    sealed: Option<Listener>,
+    tls: Option<Arc<Tls>>,
+}
+
+fn listen(config: &Config, host_name: &str) -> Result<Listening, StartError> {
+    let clear = config.http_address().map(Listener::http).transpose()?;
+    // CredSSP shows the certificate too, whether there is an HTTPS listener or not.
+    let shown = config.https_address().is_some() || config.login.credssp;
+    let tls = if shown { Some(Arc::new(tls(config, host_name)?)) } else { None };
+    let sealed = match (config.https_address(), &tls) {
+        (Some(address), Some(tls)) => Some(Listener::https(address, Arc::clone(tls))?),
+        _ => None,
+    };
+    Ok(Listening { clear, sealed, tls })
 }
 
 fn endpoint(config: &Config, bound: &winrm::Bound<'_>) -> Result<Endpoint, SchemaMismatch> {

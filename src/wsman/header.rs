@@ -333,7 +333,11 @@ impl<'d> Headers<'d> {
                 clipped(&text)
             )))
         };
-        parse_duration(&text).map(Some).map_err(bad)
+        let timeout = parse_duration(&text).map_err(bad)?;
+        if timeout.is_zero() {
+            return Err(Box::new(fault::invalid_timeout("OperationTimeout leaves no time at all")));
+        }
+        Ok(Some(timeout))
     }
 
     /// Selectors of the resource. //= RES-09
