@@ -408,7 +408,7 @@ impl Table {
         let mut taker = Taker {
             endpoint,
             permissions,
-            interest: subscription.interest.clone(),
+            interest: Arc::clone(&subscription.interest),
             delivered: subscription.delivered,
             room,
             octets: 0,
@@ -542,7 +542,7 @@ impl Table {
 struct Taker<'t> {
     endpoint: &'t Endpoint,
     permissions: &'t Permissions,
-    interest: Interest,
+    interest: Arc<Interest>,
     delivered: Position,
     room: Room,
     octets: usize,
