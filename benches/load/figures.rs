@@ -196,7 +196,8 @@ async fn enumerate(server: &Server, expected: usize) -> Result<(u64, Duration), 
             .ok_or_else(|| format!("an answer without context: {answer}"))?;
         connection.point_at(&target(&Exchange::pull(CLASS, context, PAGE)));
         answer = String::from_utf8(connection.exchange().await?)?;
-        found += answer.matches("<p:Msvm_VirtualSystemSettingData ").count();
+        // The present settings of the virtual machines are of the class, too.
+        found += answer.matches(">Microsoft:Hyper-V:Snapshot:Replica:").count();
         if pages.is_multiple_of(64) {
             resident = resident.max(process::resident_octets(server.pid())?);
         }

@@ -49,7 +49,8 @@ pub(crate) const NEEDS: &[(&str, Kind, &str)] = &[
     ("sink", Kind::Permission, "a sink that the target reaches: loopback, or --sink-address"),
     ("credentials", Kind::Permission, "credentials"),
     ("basic", Kind::Permission, "credentials sent by Basic"),
-    ("reader", Kind::Permission, "the credentials of a second user who may only read"),
+    ("password", Kind::Permission, "a user's password"),
+    ("reader", Kind::Permission, "a second user who may only read (WSMAN_READER_USER, WSMAN_READER_PASSWORD)"),
     ("sealed", Kind::Permission, "credentials by which messages are sealed"),
     ("http", Kind::Permission, "a target without TLS"),
     ("https", Kind::Permission, "a target with TLS"),
@@ -165,9 +166,9 @@ fn step_mistakes(step: &Step, profiles: &[Profile], mistakes: &mut Vec<String>) 
     mistakes.extend(unknown.map(|outcome| format!("unknown verdict {:?}", outcome.verdict)));
 }
 
-/// Whether an assertion is about the octets, not about the tree.
+/// Whether an assertion is about the octets or the connection, not about the tree.
 fn is_special(assertion: &str) -> bool {
-    assertion.starts_with("encoding ") || assertion.starts_with("octets ")
+    assertion == "sealed" || assertion.starts_with("encoding ") || assertion.starts_with("octets ")
 }
 
 #[cfg(test)]

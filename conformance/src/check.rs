@@ -282,6 +282,12 @@ fn answer_mismatch(outcome: &Outcome, received: &Received, variables: &Variables
         return Ok(Some(format!("there is a HTTP header {name}")));
     }
     for assertion in &outcome.assert {
+        if assertion == "sealed" {
+            if !received.answer.was_sealed {
+                return Ok(Some("the answer is not sealed".to_owned()));
+            }
+            continue;
+        }
         if let Some(wanted) = assertion.strip_prefix("encoding ") {
             if received.encoding != wanted {
                 return Ok(Some(format!("encoded as {}, expected {wanted}", received.encoding)));

@@ -254,16 +254,23 @@ fn deletable(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), Strin
 fn subscriptions(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), String> {
     let main = fixtures.address("main")?;
     let (family, class) = main.uri.rsplit_once('/').unwrap_or((&main.uri, ""));
-    let of_job = if fixtures.addresses.contains_key("service") { "Msvm_ConcreteJob" } else { class };
-    let query =
-        format!("SELECT * FROM __InstanceModificationEvent WITHIN 1 WHERE TargetInstance ISA '{}'", escape(of_job));
+    let own_key = main.keys().next().map_or("Name", |(name, _)| name.as_str());
+    let of_job = fixtures.addresses.contains_key("service");
+    let (of, key) = if of_job { ("Msvm_ConcreteJob", "InstanceID") } else { (class, own_key) };
+    let query = format!("SELECT * FROM __InstanceModificationEvent WITHIN 1 WHERE TargetInstance ISA '{}'", escape(of));
     let filter = format!("<w:Filter Dialect=\"{WQL}\">{query}</w:Filter>");
+    // Events that never happen: nothing is called so.
+    let never = format!("{query} AND TargetInstance.{} = 'conformance-nothing-is-called-so'", escape(key));
+    let never = format!("<w:Filter Dialect=\"{WQL}\">{never}</w:Filter>");
     let everything = Address { uri: format!("{family}/*"), ..main.class_scope() };
     let mut sources = vec![(everything, filter), (main.class_scope(), String::new())];
     if let Some(own) = fixtures.addresses.get("events") {
         let filter = fixtures.variables.get("events.filter").cloned().unwrap_or_default();
         sources.insert(0, (own.clone(), filter));
     }
+    let events_of = of.to_owned();
+    fixtures.variables.insert("events.class".to_owned(), events_of);
+    fixtures.variables.insert("events.quiet".to_owned(), never);
     let mut first = None;
     for (address, filter) in sources {
         fixtures.addresses.insert("events".to_owned(), address);

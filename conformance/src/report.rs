@@ -111,6 +111,8 @@ pub(crate) fn steps(case: &Case) -> Vec<StepRecord> {
 /// What a step sends, in a line.
 fn sends(step: &Step) -> String {
     let mut parts = vec![match (&step.raw_body, step.template.as_str()) {
+        _ if !step.raw_http.is_empty() => "octets of its own".to_owned(),
+        _ if step.received.is_some() => "nothing, and waits at the sink".to_owned(),
         (Some(_), _) => "a body of its own".to_owned(),
         (None, "") => "nothing".to_owned(),
         (None, template) => template.to_owned(),
@@ -119,6 +121,10 @@ fn sends(step: &Step) -> String {
     if !step.of.is_empty() {
         parts.push(format!("to {}", step.of));
     }
+    if !step.sink.is_empty() {
+        parts.push(format!("the sink set to {}", step.sink));
+    }
+    parts.extend(step.properties.iter().map(|(name, value)| format!("the property {name} = {value:?}")));
     parts.extend(step.omit.iter().map(|name| format!("without {name}")));
     parts.extend(step.set.iter().map(|(name, value)| format!("{name} = {value:?}")));
     parts.extend(step.replace.keys().map(|name| format!("another {name}")));
@@ -130,6 +136,7 @@ fn sends(step: &Step) -> String {
         (!step.drop_selectors.is_empty(), "selectors left out"),
         (step.http.expect_continue, "Expect: 100-continue"),
         (step.http.fresh, "a connection of its own"),
+        (step.http.plain, "without TLS"),
     ];
     parts.extend(switches.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).to_owned()));
     if !step.encode.is_empty() {
@@ -149,7 +156,7 @@ fn sends(step: &Step) -> String {
 }
 
 fn describe(outcome: &Outcome) -> String {
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = outcome.profile.iter().map(|profile| format!("profile {}", profile.word())).collect();
     if !outcome.status.is_empty() {
         let statuses: Vec<String> = outcome.status.iter().map(u16::to_string).collect();
         parts.push(format!("HTTP {}", statuses.join(" or ")));
@@ -160,12 +167,23 @@ fn describe(outcome: &Outcome) -> String {
     if outcome.closed {
         parts.push("the connection is closed".to_owned());
     }
+    if outcome.silent {
+        parts.push("nothing comes".to_owned());
+    }
+    parts.extend(outcome.foreign.iter().map(|pattern| format!("what comes is no HTTP and matches {pattern}")));
+    parts.extend(outcome.answers.iter().enumerate().map(|(at, one)| format!("answer {}: {}", at + 1, describe(one))));
+    if outcome.then_closed {
+        parts.push("then the connection is closed".to_owned());
+    }
     if let Some(fault) = &outcome.fault {
         let lists = [fault.subcode.join(" or "), fault.detail.join(" or ")];
+        let numbers = fault.number.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ");
+        let lists = lists.into_iter().chain([numbers]);
         let named: Vec<String> = fault.code.iter().cloned().chain(lists).filter(|part| !part.is_empty()).collect();
         parts.push(format!("the fault {}", if named.is_empty() { "(any)".to_owned() } else { named.join(" ") }));
     }
     parts.extend(outcome.http.iter().map(|(name, pattern)| format!("{name} matches {pattern}")));
+    parts.extend(outcome.http_absent.iter().map(|name| format!("no {name}")));
     parts.extend(outcome.assert.iter().cloned());
     if parts.is_empty() { "anything comes".to_owned() } else { parts.join("; ") }
 }

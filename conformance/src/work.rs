@@ -92,7 +92,7 @@ fn test(arguments: &Arguments, catalog: &Catalog, selection: &Selection, file: &
     let tls = if target.is_tls { Some(tls(&arguments.access, file)?) } else { None };
     let client = Client::new(target.clone(), tls, Duration::from_secs(arguments.timeout), credentials.clone());
     let sink = sink(arguments, &target)?;
-    let permissions = permissions(arguments, &target, credentials.scheme, sink.is_some());
+    let permissions = permissions(arguments, &target, &credentials, sink.is_some());
     let mut session = Session::new(target.clone(), client, seed, sink);
     session.profile = selection.profile;
     let known = file.fixtures()?;
@@ -180,7 +180,9 @@ fn credentials(access: &Access, file: &TargetFile) -> Result<Credentials, String
     if matches!(scheme, Scheme::Basic | Scheme::Ntlm) && user.is_empty() {
         return Err("this way to authenticate needs a user (WSMAN_USER, --user or --credential-command)".to_owned());
     }
-    Ok(Credentials { scheme, user, password })
+    let reader = std::env::var("WSMAN_READER_USER").ok().filter(|name| !name.is_empty());
+    let reader = reader.map(|name| (name, std::env::var("WSMAN_READER_PASSWORD").unwrap_or_default()));
+    Ok(Credentials { scheme, user, password, reader })
 }
 
 fn tls(access: &Access, file: &TargetFile) -> Result<Tls, String> {
@@ -203,7 +205,8 @@ fn sink(arguments: &Arguments, target: &Target) -> Result<Option<Sink>, String> 
     sink.map(Some).map_err(|error| format!("the sink at {address}: {error}"))
 }
 
-fn permissions(arguments: &Arguments, target: &Target, scheme: Scheme, has_sink: bool) -> Permissions {
+fn permissions(arguments: &Arguments, target: &Target, who: &Credentials, has_sink: bool) -> Permissions {
+    let (scheme, has_reader) = (who.scheme, who.reader.is_some());
     let given = [
         ("methods", arguments.allow_methods),
         ("writes", arguments.allow_writes),
@@ -211,6 +214,9 @@ fn permissions(arguments: &Arguments, target: &Target, scheme: Scheme, has_sink:
         ("sink", has_sink),
         ("credentials", scheme != Scheme::None),
         ("basic", scheme == Scheme::Basic),
+        ("password", matches!(scheme, Scheme::Basic | Scheme::Ntlm)),
+        ("reader", has_reader && matches!(scheme, Scheme::Basic | Scheme::Ntlm)),
+        ("sealed", matches!(scheme, Scheme::Ntlm | Scheme::Kerberos) && !target.is_tls),
         ("http", !target.is_tls),
         ("https", target.is_tls),
     ];

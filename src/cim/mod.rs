@@ -4,6 +4,7 @@
 //! their class, and an instance is a vector of values by slot. A property has the same slot in its class and in every
 //! class below, so what is resolved against a base class also reads instances of its subclasses.
 
+pub mod association;
 pub mod datetime;
 pub mod embedded;
 pub mod enumeration;
@@ -19,6 +20,7 @@ pub mod text;
 pub mod value;
 pub mod wql;
 
+pub use association::{AssociationQuery, Related};
 pub use datetime::CimDatetime;
 pub use embedded::{EmbeddedError, EmbeddedErrorKind, EmbeddedInstance, parse_embedded, write_cim_xml};
 pub use error::{Blame, CimError, CimStatus};
@@ -33,7 +35,7 @@ pub use schema::{
 };
 pub use text::Text;
 pub use value::{CimType, ConversionError, Value};
-pub use wql::{Parsed, Query, Resolved, WqlError};
+pub use wql::{AssociatorsOf, Parsed, Query, Resolved, WqlError};
 
 /// A place in a text: line and column, both counted from one, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,6 +18,8 @@ pub(crate) fn operation_role(operation: &Operation<'_>) -> Role {
         | Operation::Enumerate(_)
         | Operation::Pull(_)
         | Operation::Release(_)
+        | Operation::RenewEnumeration(_)
+        | Operation::EnumerationStatus(_)
         | Operation::Invoke(_) => Role::Viewer,
         Operation::Put(_) | Operation::Create(_) | Operation::Delete => Role::Administrator,
     }

@@ -138,6 +138,23 @@ impl Cursors {
         }
     }
 
+    /// Lets a context live for `idle_ms` from now on, as far as the limit allows, and says how long that is.
+    pub(crate) fn renew(&self, id: Uuid, idle_ms: Option<u64>, now: Timestamp) -> u64 {
+        let granted = idle_ms.unwrap_or(self.limits.idle_ms).min(self.limits.idle_ms);
+        let mut rows = self.rows();
+        if let Some(cursor) = rows.cursors.get_mut(&id) {
+            cursor.idle_ms = granted;
+            cursor.expires = after(now, granted);
+            rows.sweep_at = rows.sweep_at.min(after(now, granted));
+        }
+        granted
+    }
+
+    /// How many milliseconds a context will live if it is left alone.
+    pub(crate) fn remaining_ms(&self, id: Uuid, now: Timestamp) -> u64 {
+        self.rows().cursors.get(&id).map_or(0, |cursor| cursor.expires.micros_since(now) / 1_000)
+    }
+
     /// Keeps how far a context has come; it lives on for its idle time. One released meanwhile stays gone.
     //= ENU-30
     pub(crate) fn advance(&self, id: Uuid, scan: Scan, now: Timestamp) {

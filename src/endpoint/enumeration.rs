@@ -3,54 +3,79 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cim::{ClassId, NamespaceId, Query, Resolved};
+use uuid::Uuid;
+
 use crate::soap::Fault;
-use crate::wscim::{Resource, Target};
+use crate::wscim::{self, Family, Target};
 use crate::wsman::{
-    self, Correlation, Enumerate, EnumerationMode, Filter, PolymorphismMode, Pull, Release, fault, uri,
+    self, Correlation, Enumerate, EnumerationMode, GetStatus, PolymorphismMode, Pull, Release, Renew, fault,
 };
+use crate::xml::Writer;
 
 use super::exchange::{ENVELOPE_OCTETS, Exchange};
-use super::scan::{Bounds, Page, Scan};
+use super::filter::Scope;
+use super::scan::{Bounds, Condition, Page, Scan, Source};
 use super::{Journal, OPERATION_TIMEOUT, Reply, Step, access, cursor};
-
-/// A query as the scan and its context keep it.
-type SharedQuery = Arc<Query<Resolved>>;
 
 impl Exchange<'_> {
     pub(super) fn enumerate(&self, enumerate: &Enumerate<'_>, journal: &mut Journal) -> Result<Reply, Fault> {
         let endpoint = self.endpoint;
         let resource = self.resource()?;
-        let (class, query) = self.scope(resource, enumerate.filter.as_ref())?;
+        let scope = self.scope(resource, enumerate.filter.as_ref())?;
+        let class = scope.class();
         journal.class = Some(Arc::clone(&endpoint.schema.class(class).name));
         endpoint.check_class(self.call, class)?;
-        if query.as_ref().is_some_and(|query| query.projection().is_some()) && enumerate.mode != EnumerationMode::Object
-        {
+        if resource.target == Target::All && enumerate.polymorphism != PolymorphismMode::default() {
+            let text = "a query on all classes brings subclasses with all their properties and in no other mode";
+            return Err(fault::polymorphism_mode_not_supported(text)); //= CIM-07
+        }
+        let mut scan = self.begin(scope, enumerate, resource.family)?;
+        if scan.projects() && enumerate.mode != EnumerationMode::Object {
             return Err(fault::cannot_process_filter(
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
             ));
         }
-        let polymorphism = enumerate.polymorphism;
-        if resource.target == Target::All && polymorphism != PolymorphismMode::default() {
-            let text = "a query on all classes brings subclasses with all their properties and in no other mode";
-            return Err(fault::polymorphism_mode_not_supported(text)); //= CIM-07
-        }
-        let classes = (class, polymorphism);
-        let (mode, family) = (enumerate.mode, resource.family);
-        let mut scan = Scan::new(&endpoint.registry, endpoint.schema, classes, query, mode, family);
         // What is granted is told, not what was asked for.
         let idle = enumerate.expires.map(|asked| asked.min(Duration::from_millis(endpoint.settings.cursors.idle_ms)));
+        let total = self.total(&scan);
         if !enumerate.optimize {
             let context = self.open(scan, idle)?;
-            return self.bounded(self.encode(|w| {
+            return self.bounded(self.encode_with(1_024, header(total), |w| {
                 wsman::write_enumerate_response(w, Some(&context), None, false, idle);
             }));
         }
-        let Some(page) = self.page(&mut scan, enumerate.max_elements, None)? else { return Ok(elsewhere()) };
+        let wanted = Wanted { elements_max: enumerate.max_elements, characters_max: None, patience: None };
+        let Some(page) = self.page(&mut scan, wanted)? else { return Ok(elsewhere()) };
+        // Who has everything in hand can count it.
+        let total = if page.end { total.map(|_| Total::Known(page.taken.into())) } else { total };
         let context = if page.end { None } else { Some(self.open(scan, idle)?) };
-        self.bounded(self.encode_around(page.items.len(), |w| {
+        self.bounded(self.encode_with(page.items.len(), header(total), |w| {
             wsman::write_enumerate_response(w, context.as_deref(), Some(&page.items), page.end, idle);
         }))
+    }
+
+    /// The scan that an Enumerate opens.
+    fn begin(&self, scope: Scope, enumerate: &Enumerate<'_>, family: Family) -> Result<Scan, Fault> {
+        let endpoint = self.endpoint;
+        let (mode, polymorphism) = (enumerate.mode, enumerate.polymorphism);
+        match scope {
+            Scope::Class(class, condition) => {
+                let classes = (class, polymorphism);
+                Ok(Scan::of_class(&endpoint.registry, endpoint.schema, classes, condition, mode, family))
+            }
+            Scope::Associations(_) if polymorphism != PolymorphismMode::default() => {
+                let text = "what is associated comes with all its properties and in no other mode";
+                Err(fault::polymorphism_mode_not_supported(text)) //= CIM-07
+            }
+            Scope::Associations(query) => {
+                let cx = endpoint.read_context(self.call);
+                let walk = endpoint.registry.walk(&cx, &query).map_err(wscim::fault_of)?;
+                let object = query.object.class;
+                let included = (!query.properties.is_empty()).then(|| Condition::Included(Arc::new(query)));
+                let namespace = endpoint.schema.class(object).namespace;
+                Ok(Scan::new(namespace, Source::Walk(Arc::new(walk)), included, mode, family))
+            }
+        }
     }
 
     fn open(&self, scan: Scan, idle: Option<Duration>) -> Result<String, Fault> {
@@ -60,57 +85,30 @@ impl Exchange<'_> {
         Ok(cursor::context_name(id))
     }
 
-    /// The next page, or nothing when it takes longer than this thread has time. `patience` is the request's own.
+    /// What to tell of the number of all items, when the client asks.
+    //= ENU-12
+    fn total(&self, scan: &Scan) -> Option<Total> {
+        let cx = self.endpoint.read_context(self.call);
+        let total = || scan.total(&cx, &self.endpoint.registry).map_or(Total::Unknown, Total::Known);
+        self.request.wants_total_estimate.then(total)
+    }
+
+    /// The next page, or nothing when it takes longer than this thread has time.
     //= CTL-02, ENU-28
-    fn page(&self, scan: &mut Scan, max_elements: u32, patience: Option<Duration>) -> Result<Option<Page>, Fault> {
+    fn page(&self, scan: &mut Scan, wanted: Wanted) -> Result<Option<Page>, Fault> {
         let endpoint = self.endpoint;
         let timeout = self.request.operation_timeout.unwrap_or(OPERATION_TIMEOUT);
-        let timeout = patience.map_or(timeout, |patience| patience.min(timeout));
+        let timeout = wanted.patience.map_or(timeout, |patience| patience.min(timeout));
         let cx = endpoint.read_context(self.call);
         let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + echoed_octets_max(self.correlation));
         let bounds = Bounds {
-            elements_max: max_elements.clamp(1, endpoint.settings.items_max),
+            elements_max: wanted.elements_max.clamp(1, endpoint.settings.items_max),
             octets_max: room,
+            characters_max: wanted.characters_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
             pace: self.call.pace,
             timeout,
         };
         scan.page(&cx, &endpoint.registry, &endpoint.codec, bounds)
-    }
-
-    /// The class and query that an Enumerate is about.
-    fn scope(&self, resource: Resource, filter: Option<&Filter<'_>>) -> Result<(ClassId, Option<SharedQuery>), Fault> {
-        let Some(filter) = filter else {
-            return match resource.target {
-                Target::Class(class) => Ok((class, None)),
-                Target::All => Err(fault::unsupported_feature_filtering_required(
-                    "the resource URI names all classes, so that a query has to say which; \
-                     add a WQL filter or use the URI of a class",
-                )),
-            };
-        };
-        let query = self.query(filter, resource.namespace)?;
-        let class = query.class();
-        if let Target::Class(named) = resource.target
-            && !self.endpoint.schema.is_a(class, named)
-        {
-            return Err(fault::cannot_process_filter(format!(
-                "the query is about {}, the resource URI about {}",
-                self.endpoint.schema.class(class).name,
-                self.endpoint.schema.class(named).name
-            )));
-        }
-        Ok((class, Some(Arc::new(query))))
-    }
-
-    //= ENU-07, ENU-08, ENU-09, ENU-11
-    fn query(&self, filter: &Filter<'_>, namespace: NamespaceId) -> Result<Query<Resolved>, Fault> {
-        if !is_wql(&filter.dialect) {
-            return Err(fault::unknown_filter_dialect(&filter.dialect, &[uri::DIALECT_WQL]));
-        }
-        let parsed = Query::parse(&filter.text).map_err(|error| fault::cannot_process_filter(error.to_string()))?;
-        parsed
-            .resolve_in(namespace, self.endpoint.schema)
-            .map_err(|error| fault::cannot_process_filter(error.to_string()))
     }
 
     /// The resource URI of a Pull may differ from its Enumerate's (libvirt sends the class where it enumerated `*`), so
@@ -121,7 +119,10 @@ impl Exchange<'_> {
         let (id, mut scan) = cursors.scan(&pull.context, self.call.principal.name(), now)?;
         // The context may be older than the caller's present limits; its classes are looked at page by page.
         access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
-        let Some(page) = self.page(&mut scan, pull.max_elements, pull.max_time)? else { return Ok(elsewhere()) };
+        let total = self.total(&scan);
+        let wanted =
+            Wanted { elements_max: pull.max_elements, characters_max: pull.max_characters, patience: pull.max_time };
+        let Some(page) = self.page(&mut scan, wanted)? else { return Ok(elsewhere()) };
         if page.end {
             cursors.close(id);
         } else {
@@ -132,30 +133,70 @@ impl Exchange<'_> {
             return Err(fault::timed_out("no item was found in the time allowed; the next Pull goes on from here"));
         }
         let context = if page.end { None } else { Some(cursor::context_name(id)) };
-        self.bounded(self.encode_around(page.items.len(), |w| {
+        self.bounded(self.encode_with(page.items.len(), header(total), |w| {
             wsman::write_pull_response(w, context.as_deref(), &page.items, page.end);
         }))
     }
 
+    /// Renews a context: it lives for the time asked for, or the longest there is, counted from now and again from each
+    /// Pull. The profile of WS-Management lets a service refuse this; ours offers it.
+    pub(super) fn renew_enumeration(&self, renew: &Renew<'_>) -> Result<Reply, Fault> {
+        let (cursors, now) = (&self.endpoint.cursors, self.call.now);
+        let id = self.own_context(&renew.context)?;
+        let asked = renew.expires.map(|asked| u64::try_from(asked.as_millis()).unwrap_or(u64::MAX));
+        let granted = Duration::from_millis(cursors.renew(id, asked, now));
+        self.bounded(self.encode(|w| wsman::write_renew_response(w, granted, &cursor::context_name(id))))
+    }
+
+    /// How long a context will live.
+    pub(super) fn enumeration_status(&self, status: &GetStatus<'_>) -> Result<Reply, Fault> {
+        let id = self.own_context(&status.context)?;
+        let remaining = Duration::from_millis(self.endpoint.cursors.remaining_ms(id, self.call.now));
+        self.bounded(self.encode(|w| wsman::write_status_response(w, remaining)))
+    }
+
+    /// The context of this name, if it is open and the caller's own.
+    fn own_context(&self, context: &str) -> Result<Uuid, Fault> {
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
+        let (id, scan) = self.endpoint.cursors.scan(context, self.call.principal.name(), self.call.now)?;
+        access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
+        Ok(id)
+    }
+
     //= ENU-23
     pub(super) fn release(&self, release: &Release<'_>) -> Result<Reply, Fault> {
-        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
-        let cursors = &self.endpoint.cursors;
-        let (id, scan) = cursors.scan(&release.context, self.call.principal.name(), self.call.now)?;
-        access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
-        cursors.close(id);
+        let id = self.own_context(&release.context)?;
+        self.endpoint.cursors.close(id);
         self.bounded(self.encode(wsman::write_release_response))
+    }
+}
+
+/// What a request says of the page that it wants.
+#[derive(Clone, Copy)]
+struct Wanted {
+    elements_max: u32,
+    characters_max: Option<u32>,
+    /// How long the client waits, when it says so beside its timeout.
+    patience: Option<Duration>,
+}
+
+/// The number of all items of an enumeration.
+enum Total {
+    Known(u64),
+    Unknown,
+}
+
+/// The header that tells the number of all items, to who asked.
+fn header(total: Option<Total>) -> impl FnOnce(&mut Writer<'_>) {
+    move |w| match total {
+        Some(Total::Known(total)) => wsman::write_total_estimate(w, Some(total)),
+        Some(Total::Unknown) => wsman::write_total_estimate(w, None),
+        None => {}
     }
 }
 
 fn elsewhere() -> Reply {
     Reply::Step(Box::new(Step::Elsewhere))
-}
-
-/// Whether a filter dialect is WQL, in either spelling of its URI.
-fn is_wql(dialect: &str) -> bool {
-    let dialect = dialect.trim();
-    [uri::DIALECT_WQL, uri::DIALECT_WQL_DMTF].iter().any(|wql| wql.eq_ignore_ascii_case(dialect))
 }
 
 /// The most octets that an answer's header echoes of its request: text may grow by escaping.

@@ -31,6 +31,19 @@ impl Exchange<'_> {
         octets
     }
 
+    /// As [`Exchange::encode_around`], with more header blocks.
+    pub(super) fn encode_with(
+        &self,
+        body_octets: usize,
+        header: impl FnOnce(&mut Writer<'_>),
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(body_octets + ENVELOPE_OCTETS);
+        let (action, id) = (self.request.response_action(), (self.call.ids)());
+        wsman::encode_response_with(&mut octets, &action, self.correlation, id, header, body);
+        octets
+    }
+
     pub(super) fn bounded(&self, octets: Vec<u8>) -> Result<Reply, Fault> {
         if self.octets_max < octets.len() {
             return Err(fault::encoding_limit_max_envelope_size_exceeded(format!(

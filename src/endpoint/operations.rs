@@ -35,6 +35,8 @@ impl Endpoint {
             Operation::Enumerate(enumerate) => exchange.enumerate(enumerate, journal),
             Operation::Pull(pull) => exchange.pull(pull),
             Operation::Release(release) => exchange.release(release),
+            Operation::RenewEnumeration(renew) => exchange.renew_enumeration(renew),
+            Operation::EnumerationStatus(status) => exchange.enumeration_status(status),
             Operation::Invoke(invoke) => self.invoke(call, request, invoke, correlation, encoding, journal),
             Operation::Put(_) | Operation::Create(_) | Operation::Delete => Err(fault::action_mismatch(format!(
                 "{} is not offered for this resource; settings change through the methods of Msvm_ReplicationService",

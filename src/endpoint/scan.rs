@@ -1,32 +1,61 @@
-//! A scan over the instances of a class and its subclasses: where it stands, and one page of it.
+//! A scan over the instances of a class and its subclasses, or along the associations of an object: where it stands,
+//! and one page of it. It goes on by the key that it sent last, whatever came and went meanwhile, so that what lives
+//! throughout is sent exactly once.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cim::{CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
-use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink};
+use crate::cim::{AssociationQuery, CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
+use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink, Walk};
 use crate::soap::Fault;
-use crate::wscim::{self, Codec, Family};
+use crate::wscim::{self, Codec, Family, XPath};
 use crate::wsman::{EnumerationMode, PolymorphismMode, fault};
 use crate::xml::Writer;
 
 use super::Pace;
 
-/// What is enumerated, in which shape, and how far it has come.
+/// What is enumerated, in which shape, and how far it has come. Everything that is large is shared, so that a context
+/// is cheap to copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
     namespace: NamespaceId,
-    classes: Arc<[ClassId]>,
-    query: Option<Arc<Query<Resolved>>>,
+    source: Source,
+    condition: Option<Condition>,
     mode: EnumerationMode,
     /// The class as which every item is shown, when subclasses are not shown as themselves.
     shown_as: Option<ClassId>,
     family: Family,
-    /// The class that is being read, as an index into `classes`.
-    class: usize,
+    /// The class or the leg of the walk that is being read, by its number.
+    part: usize,
     /// The last key that was sent of it.
     after: Option<Key>,
+}
+
+/// Where instances come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// These classes, one after the other.
+    Classes(Arc<[ClassId]>),
+    /// The associations of an object.
+    Walk(Arc<Walk>),
+}
+
+/// Which of the source's instances are sent, and what of them.
+#[derive(Clone, Debug)]
+pub(crate) enum Condition {
+    /// What a query selects.
+    Query(Arc<Query<Resolved>>),
+    /// Those of which an expression is true.
+    XPath(Arc<XPath>),
+    /// All, with the properties that the question includes.
+    Included(Arc<AssociationQuery>),
+}
+
+impl Condition {
+    fn query(&self) -> Option<&Query<Resolved>> {
+        if let Self::Query(query) = self { Some(query) } else { None }
+    }
 }
 
 /// What a page is held to.
@@ -36,6 +65,8 @@ pub(crate) struct Bounds<'b> {
     pub(crate) elements_max: u32,
     /// Octets of items.
     pub(crate) octets_max: usize,
+    /// Characters of items, when the client says.
+    pub(crate) characters_max: Option<usize>,
     /// How long the scan may look for them at a stretch.
     pub(crate) pace: Pace<'b>,
     /// How long in all.
@@ -53,6 +84,8 @@ const CLOCK_INSTANCES: u32 = 256;
 pub(crate) struct Page {
     /// The items, encoded.
     pub(crate) items: Vec<u8>,
+    /// How many.
+    pub(crate) taken: u32,
     /// Whether nothing follows.
     pub(crate) end: bool,
     /// Whether it was cut because time was up.
@@ -60,13 +93,24 @@ pub(crate) struct Page {
 }
 
 impl Scan {
+    /// A scan over a source from its beginning.
+    pub(crate) fn new(
+        namespace: NamespaceId,
+        source: Source,
+        condition: Option<Condition>,
+        mode: EnumerationMode,
+        family: Family,
+    ) -> Self {
+        Self { namespace, source, condition, mode, shown_as: None, family, part: 0, after: None }
+    }
+
     /// A scan over `class`; what of its subclasses, says `polymorphism`.
     //= CIM-04, CIM-05, CIM-06
-    pub(crate) fn new(
+    pub(crate) fn of_class(
         registry: &Registry,
         schema: &Schema,
         (class, polymorphism): (ClassId, PolymorphismMode),
-        query: Option<Arc<Query<Resolved>>>,
+        condition: Option<Condition>,
         mode: EnumerationMode,
         family: Family,
     ) -> Self {
@@ -76,18 +120,57 @@ impl Scan {
         }
         let shown_as = (polymorphism == PolymorphismMode::ExcludeSubClassProperties).then_some(class);
         let namespace = schema.class(class).namespace;
-        Self { namespace, classes: classes.into(), query, mode, shown_as, family, class: 0, after: None }
+        Self { shown_as, ..Self::new(namespace, Source::Classes(classes.into()), condition, mode, family) }
     }
 
-    /// The namespace of all its classes.
+    /// The namespace of all that it finds.
     pub(crate) fn namespace(&self) -> NamespaceId {
         self.namespace
     }
 
-    /// The class that is being read, and its provider.
-    fn provider<'r>(&self, registry: &'r Registry) -> Option<(ClassId, &'r dyn Provider)> {
-        let class = *self.classes.get(self.class)?;
-        registry.provider(class).map(|provider| (class, provider))
+    /// Whether the items are fragments, so that there is no reference to them.
+    pub(crate) fn projects(&self) -> bool {
+        self.condition.as_ref().and_then(Condition::query).is_some_and(|query| query.projection().is_some())
+    }
+
+    /// How many items there are in all, when that can be told without looking at them.
+    //= ENU-12
+    pub(crate) fn total(&self, cx: &ReadContext<'_>, registry: &Registry) -> Option<u64> {
+        let unfiltered = match &self.condition {
+            None | Some(Condition::Included(_)) => true,
+            Some(Condition::Query(query)) => !query.has_condition(),
+            Some(Condition::XPath(_)) => false,
+        };
+        match &self.source {
+            Source::Classes(classes) if unfiltered => {
+                let admitted = classes.iter().filter(|class| cx.admits(**class));
+                admitted
+                    .map(|class| registry.provider(*class)?.count(cx))
+                    .try_fold(0, |sum: u64, count| Some(sum.saturating_add(count?)))
+            }
+            Source::Classes(_) | Source::Walk(_) => None,
+        }
+    }
+
+    /// Whether there is a part that is not read to its end.
+    fn goes_on(&self) -> bool {
+        match &self.source {
+            Source::Classes(classes) => self.part < classes.len(),
+            Source::Walk(walk) => walk.has_leg(self.part),
+        }
+    }
+
+    /// Reads the present part from where the scan stands.
+    fn read(&self, cx: &ReadContext<'_>, registry: &Registry, sink: &mut dyn Sink) -> Flow {
+        match &self.source {
+            Source::Classes(classes) => {
+                let admitted = classes.get(self.part).filter(|class| cx.admits(**class));
+                let provider: Option<&dyn Provider> = admitted.and_then(|class| registry.provider(*class));
+                let query = self.condition.as_ref().and_then(Condition::query);
+                provider.map_or(Flow::End, |provider| provider.enumerate(cx, query, self.after, sink))
+            }
+            Source::Walk(walk) => registry.follow(cx, walk, self.part, self.after, sink),
+        }
     }
 
     /// Reads on within the bounds; nothing when a brief look is not enough. When not even one item fits, the fault
@@ -105,32 +188,25 @@ impl Scan {
             return Ok(None);
         }
         let mut items = Vec::with_capacity(1_024);
-        let (mut taken, mut examined) = (0, 0);
-        while let Some((class, provider)) = self.provider(registry) {
-            if !cx.admits(class) {
-                self.class += 1;
-                self.after = None;
-                continue;
-            }
+        let (mut taken, mut examined, mut characters) = (0, 0, 0);
+        while self.goes_on() {
             let mut sink = PageSink {
                 cx,
                 codec,
-                query: self.query.as_deref(),
-                mode: self.mode,
-                shown_as: self.shown_as,
-                family: self.family,
+                scan: self,
                 items: &mut items,
                 taken,
                 examined,
+                characters,
                 bounds,
                 last: self.after,
                 full: Full::Elements,
             };
-            let flow = provider.enumerate(cx, self.query.as_deref(), self.after, &mut sink);
+            let flow = self.read(cx, registry, &mut sink);
             let (last, full) = (sink.last, sink.full);
-            (taken, examined) = (sink.taken, sink.examined);
+            (taken, examined, characters) = (sink.taken, sink.examined, sink.characters);
             if flow == Flow::End {
-                self.class += 1;
+                self.part += 1;
                 self.after = None;
                 continue;
             }
@@ -138,18 +214,22 @@ impl Scan {
                 Full::Elements => false,
                 Full::Time => true,
                 Full::Moment => return Ok(None),
-                Full::FirstItem => {
-                    return Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
-                        "one item does not fit into MaxEnvelopeSize, which leaves {} octets for items",
-                        bounds.octets_max
-                    )));
-                }
+                Full::FirstItem => return Err(first_item_too_large(&bounds)),
             };
             self.after = last;
-            return Ok(Some(Page { items, end: false, late }));
+            return Ok(Some(Page { items, taken, end: false, late }));
         }
-        Ok(Some(Page { items, end: true, late: false }))
+        Ok(Some(Page { items, taken, end: true, late: false }))
     }
+}
+
+fn first_item_too_large(bounds: &Bounds<'_>) -> Fault {
+    let characters =
+        bounds.characters_max.map_or_else(String::new, |max| format!(" and MaxCharacters {max} characters"));
+    fault::encoding_limit_max_envelope_size_exceeded(format!(
+        "one item does not fit: MaxEnvelopeSize leaves {} octets for items{characters}",
+        bounds.octets_max
+    ))
 }
 
 /// Why a page takes no more.
@@ -168,14 +248,13 @@ enum Full {
 struct PageSink<'s, 'c> {
     cx: &'s ReadContext<'c>,
     codec: &'s Codec,
-    query: Option<&'s Query<Resolved>>,
-    mode: EnumerationMode,
-    shown_as: Option<ClassId>,
-    family: Family,
+    scan: &'s Scan,
     items: &'s mut Vec<u8>,
     taken: u32,
     /// Instances looked at.
     examined: u32,
+    /// Characters of the items, counted when there is a bound.
+    characters: usize,
     bounds: Bounds<'s>,
     last: Option<Key>,
     full: Full,
@@ -188,7 +267,17 @@ impl Sink for PageSink<'_, '_> {
             self.full = full;
             return ControlFlow::Break(());
         }
-        if self.query.is_some_and(|query| !query.matches(self.cx.schema, &instance)) {
+        let schema = self.cx.schema;
+        let shown = match self.scan.shown_as {
+            Some(class) => &as_superclass(&instance, class, schema),
+            None => &instance,
+        };
+        let fits = match &self.scan.condition {
+            Some(Condition::Query(query)) => query.matches(schema, &instance),
+            Some(Condition::XPath(expression)) => expression.matches(schema, shown),
+            Some(Condition::Included(_)) | None => true,
+        };
+        if !fits {
             self.last = Some(key);
             return ControlFlow::Continue(());
         }
@@ -196,14 +285,17 @@ impl Sink for PageSink<'_, '_> {
             return ControlFlow::Break(());
         }
         let before = self.items.len();
-        self.write_item(&instance);
-        if self.bounds.octets_max < self.items.len() {
+        self.write_item(&instance, shown);
+        let characters = self.characters_behind(before);
+        let too_long = self.bounds.characters_max.is_some_and(|max| max < characters);
+        if too_long || self.bounds.octets_max < self.items.len() {
             self.items.truncate(before);
             if self.taken == 0 {
                 self.full = Full::FirstItem;
             }
             return ControlFlow::Break(());
         }
+        self.characters = characters;
         self.taken += 1;
         self.last = Some(key);
         ControlFlow::Continue(())
@@ -221,23 +313,38 @@ impl PageSink<'_, '_> {
         }
     }
 
+    /// The characters of all items, when there is a bound on them: an octet that goes on with one is none of its own.
+    //= ENU-28
+    fn characters_behind(&self, before: usize) -> usize {
+        if self.bounds.characters_max.is_none() {
+            return 0;
+        }
+        let new = self.items.get(before..).unwrap_or_default();
+        self.characters + new.iter().filter(|octet| **octet & 0xC0 != 0x80).count()
+    }
+
     //= ENU-26
-    fn write_item(&mut self, instance: &CimInstance) {
-        let schema = self.cx.schema;
-        let projection = self.query.and_then(|query| query.projection());
+    fn write_item(&mut self, instance: &CimInstance, shown: &CimInstance) {
+        let (schema, family, codec) = (self.cx.schema, self.scan.family, self.codec);
         let mut w = Writer::new(self.items);
-        let shown = self.shown_as.map(|class| as_superclass(instance, class, schema));
-        let shown = shown.as_ref().unwrap_or(instance);
-        let object = |w: &mut Writer<'_>| match projection {
-            Some(slots) => wscim::write_projection(w, self.codec, schema, self.family, instance, slots),
-            None => wscim::write_instance(w, self.codec, schema, self.family, shown),
+        let object = |w: &mut Writer<'_>| {
+            let (projection, included) = match &self.scan.condition {
+                Some(Condition::Query(query)) => (query.projection(), None),
+                Some(Condition::Included(question)) => (None, question.projection(schema, shown)),
+                Some(Condition::XPath(_)) | None => (None, None),
+            };
+            match (projection, included) {
+                (Some(slots), _) => wscim::write_projection(w, codec, schema, family, instance, slots),
+                (None, Some(slots)) => wscim::write_included(w, codec, schema, family, shown, &slots),
+                (None, None) => wscim::write_instance(w, codec, schema, family, shown),
+            }
         };
         let reference = |w: &mut Writer<'_>| {
             w.start("a:EndpointReference");
-            wscim::path_to_epr(&wscim::path_of(instance, schema), self.family, schema).write(w);
+            wscim::path_to_epr(&wscim::path_of(instance, schema), family, schema).write(w);
             w.end("a:EndpointReference");
         };
-        match self.mode {
+        match self.scan.mode {
             EnumerationMode::Object => object(&mut w),
             EnumerationMode::Epr => reference(&mut w),
             EnumerationMode::ObjectAndEpr => {

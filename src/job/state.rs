@@ -53,6 +53,13 @@ impl Timestamp {
 #[serde(transparent)]
 pub struct JobId(pub Uuid);
 
+impl JobId {
+    /// The smallest id, to start a range with.
+    pub(crate) const MIN: Self = Self(Uuid::nil());
+    /// The largest id, to end a range with.
+    pub(crate) const MAX: Self = Self(Uuid::max());
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:X}", self.0.hyphenated())

@@ -8,13 +8,21 @@ use super::msvm::{named_vm, parse_guid};
 use super::{Dimension, Flow, Found, Key, Permissions, Provider, ReadContext, Registry, Sink};
 
 /// Whether an instance has the key values of a path. Strings compare without regard to case (MS-WSMV 3.1.4.1.2), GUIDs
-/// whatever their spelling.
-//= RES-13
-pub fn keys_match(instance: &CimInstance, path: &ObjectPath) -> bool {
-    path.keys.iter().all(|(slot, value)| match (instance.get(*slot), value) {
+/// whatever their spelling. A key that is a reference may be written to a superclass and with fewer keys.
+//= RES-11, RES-13
+pub fn keys_match(schema: &Schema, instance: &CimInstance, path: &ObjectPath) -> bool {
+    path.keys.iter().all(|(slot, value)| same_key(schema, instance.get(*slot), value))
+}
+
+fn same_key(schema: &Schema, own: &Value, wanted: &Value) -> bool {
+    match (own, wanted) {
         (Value::String(a), Value::String(b)) => a.eq_ignore_ascii_case(b) || same_guid(a, b),
+        (Value::Reference(own), Value::Reference(wanted)) => {
+            let same = |(slot, value): &(u16, Value)| own.key(*slot).is_some_and(|own| same_key(schema, own, value));
+            schema.is_a(own.class, wanted.class) && wanted.keys.iter().all(same)
+        }
         (a, b) => a == b,
-    })
+    }
 }
 
 fn same_guid(a: &str, b: &str) -> bool {
@@ -33,11 +41,6 @@ pub(super) fn get(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) 
     match find(registry, cx, path)? {
         Some(instance) => Ok(instance),
         None if may_be_kept(registry, cx, path) => Err(kept(registry, cx, path)),
-        // Of a class whose instances are many, or may be, none was named.
-        None if path.keys.is_empty() && !cx.schema.class(path.class).keys.is_empty() => {
-            let class = &cx.schema.class(path.class).name;
-            Err(CimError::missing_keys(format!("there is no {class} now, and no selector says which one is meant")))
-        }
         None => Err(CimError::not_found(nothing(path, cx.schema))),
     }
 }
@@ -48,12 +51,12 @@ fn find(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) -> Result<
     let mut searched = Vec::new();
     for provider in admitted.filter_map(|class| registry.provider(*class)) {
         match provider.find(cx, path) {
-            Found::Instance(instance) if keys_match(&instance, path) => return Ok(Some(instance)),
+            Found::Instance(instance) if keys_match(cx.schema, &instance, path) => return Ok(Some(instance)),
             Found::Instance(_) | Found::Nothing => {}
             Found::Unnamed => searched.push(provider),
         }
     }
-    let mut matches = Matches { path, found: Vec::new() };
+    let mut matches = Matches { schema: cx.schema, path, found: Vec::new() };
     for provider in searched {
         if provider.enumerate(cx, None, None, &mut matches) == Flow::Stopped {
             break;
@@ -111,13 +114,14 @@ const NO_SUCH: &str = "nothing: it does not exist";
 
 /// Collects at most two instances with the keys of a path: one more than names something.
 struct Matches<'p> {
+    schema: &'p Schema,
     path: &'p ObjectPath,
     found: Vec<CimInstance>,
 }
 
 impl Sink for Matches<'_> {
     fn push(&mut self, _: Key, instance: CimInstance) -> ControlFlow<()> {
-        if keys_match(&instance, self.path) {
+        if keys_match(self.schema, &instance, self.path) {
             self.found.push(instance);
         }
         if self.found.len() < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -148,7 +152,11 @@ fn nothing(path: &ObjectPath, schema: &Schema) -> String {
         .iter()
         .filter_map(|(slot, value)| {
             let property = class.property_at(*slot)?;
-            let text = if let Value::String(text) = value { text.to_string() } else { format!("{value:?}") };
+            let text = match value {
+                Value::String(text) => text.to_string(),
+                Value::Reference(path) => path.to_relative_string(schema, ".", schema.namespace_of(path.class)),
+                other => other.to_string(),
+            };
             Some(format!("{}='{text}'", property.name))
         })
         .collect();

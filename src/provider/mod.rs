@@ -11,15 +11,18 @@ mod slots;
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::cim::{
-    CimError, CimInstance, CimStatus, ClassId, Method, MethodInput, MethodResult, ObjectPath, Query, Resolved, Schema,
+    AssociationQuery, CimError, CimInstance, CimStatus, ClassId, Method, MethodInput, MethodResult, ObjectPath, Query,
+    Resolved, Schema,
 };
 use crate::job::{JobId, Timestamp};
 use crate::replication::{Command, Denied, View};
 
 pub use lookup::{keys_match, text_of};
 pub use methods::{Access, Row};
+pub use msvm::Walk;
 pub use permissions::{Dimension, Missing, Patterns, Permissions, Rule, Rules};
 pub use scoped::Scoped;
 
@@ -105,6 +108,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Whether each instance belongs to a virtual machine, and is kept from a caller together with it.
     fn is_about_vms(&self) -> bool;
 
+    /// How many instances the caller can see, where that is known without looking at them.
+    fn count(&self, _: &ReadContext<'_>) -> Option<u64> {
+        None
+    }
+
     /// The instance that a path's principal key names. Its other keys are compared by the caller.
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found;
 
@@ -138,6 +146,7 @@ pub struct Registry {
     providers: Vec<Option<Box<dyn Provider>>>,
     rows: Vec<Row>,
     job: msvm::JobPaths,
+    links: Arc<msvm::Links>,
 }
 
 /// The MOF and the code disagree: a name that one has and the other lacks.
@@ -149,12 +158,14 @@ impl Registry {
     /// The providers of all namespaces. Fails when the MOF lacks a class, property or method they name.
     pub fn new(schema: &Schema) -> Result<Self, SchemaMismatch> {
         let mut providers: Vec<Option<Box<dyn Provider>>> = schema.classes().iter().map(|_| None).collect();
-        for provider in msvm::providers(schema)?.into_iter().chain(interop::providers(schema)?) {
+        let links = Arc::new(msvm::Links::resolve(schema)?);
+        let virtualization = msvm::providers(schema)?.into_iter().chain(links.providers());
+        for provider in virtualization.chain(interop::providers(schema)?) {
             if let Some(slot) = providers.get_mut(provider.class().index()) {
                 *slot = Some(provider);
             }
         }
-        Ok(Self { providers, rows: methods::rows(schema)?, job: msvm::JobPaths::resolve(schema)? })
+        Ok(Self { providers, rows: methods::rows(schema)?, job: msvm::JobPaths::resolve(schema)?, links })
     }
 
     /// The provider of exactly this class.
@@ -173,6 +184,28 @@ impl Registry {
     /// caller from whom such an instance may be kept, one that is kept and one that is not there are the same.
     pub fn get(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Result<CimInstance, CimError> {
         lookup::get(self, cx, path)
+    }
+
+    /// The walk that a question about associations asks for. Fails when its path does not name one instance.
+    //= CIM-09, CIM-10
+    pub fn walk(&self, cx: &ReadContext<'_>, query: &AssociationQuery) -> Result<Walk, CimError> {
+        let source = self.get(cx, &query.object)?;
+        Ok(self.links.walk(cx, query, &source))
+    }
+
+    /// What one leg of a walk finds behind `after`, in key order and by index, into the sink.
+    pub fn follow(
+        &self,
+        cx: &ReadContext<'_>,
+        walk: &Walk,
+        leg: usize,
+        after: Option<Key>,
+        sink: &mut dyn Sink,
+    ) -> Flow {
+        self.links.follow(cx, walk, leg, after, sink, |path| match self.provider(path.class)?.find(cx, path) {
+            Found::Instance(instance) => Some(instance),
+            Found::Nothing | Found::Unnamed => None,
+        })
     }
 
     /// The row of a method of `class`: carried out here for it, or for a subclass whose instance the path may name.

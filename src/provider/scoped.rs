@@ -95,6 +95,18 @@ impl<'v> Scoped<'v> {
         })
     }
 
+    /// Recovery points of a virtual machine in the order of their ids, from behind `after`.
+    pub fn points_of(self, vm: VmId, after: Option<PointId>) -> impl Iterator<Item = &'v Arc<RecoveryPoint>> {
+        let start = after.unwrap_or(PointId::MIN);
+        let shown = self.limits.is_none() || self.vm(vm).is_some();
+        self.view.points_after(Some((vm, start))).take_while(move |point| shown && point.vm == vm)
+    }
+
+    /// Jobs that work on a virtual machine in the order of their ids, from behind `after`.
+    pub fn jobs_of(self, vm: VmId, after: Option<JobId>) -> impl Iterator<Item = &'v Arc<JobEntry>> {
+        self.view.jobs_of(vm, after).filter(move |entry| self.shows_job(entry))
+    }
+
     /// The job with this id.
     pub fn job(self, id: JobId) -> Option<&'v Arc<JobEntry>> {
         self.view.job(id).filter(|entry| self.shows_job(entry))
@@ -103,6 +115,25 @@ impl<'v> Scoped<'v> {
     /// Jobs in the order of their ids, from behind `after`.
     pub fn jobs_after(self, after: Option<JobId>) -> impl Iterator<Item = &'v Arc<JobEntry>> {
         self.view.jobs_after(after).filter(move |entry| self.shows_job(entry))
+    }
+
+    /// How many virtual machines there are; unknown where some are kept from the caller.
+    pub fn vms_len(self) -> Option<u64> {
+        self.known(self.view.vms_len())
+    }
+
+    /// How many recovery points there are; unknown where some are kept from the caller.
+    pub fn points_len(self) -> Option<u64> {
+        self.known(self.view.points_len())
+    }
+
+    /// How many jobs there are; unknown where some are kept from the caller.
+    pub fn jobs_len(self) -> Option<u64> {
+        self.known(self.view.jobs_len())
+    }
+
+    fn known(self, count: usize) -> Option<u64> {
+        if self.limits.is_some() { None } else { u64::try_from(count).ok() }
     }
 
     /// How many instances a walk over everything looks at, shown or not.

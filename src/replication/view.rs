@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::{HashMap, OrdMap};
+use imbl::{HashMap, OrdMap, OrdSet};
 
 use super::operation::{Operation, Submitted};
 use super::vm::{PointId, RecoveryPoint, Vm, VmId};
@@ -87,6 +87,8 @@ pub struct View {
     points: OrdMap<(VmId, PointId), Arc<RecoveryPoint>>,
     point_owners: HashMap<PointId, VmId>,
     jobs: OrdMap<JobId, Arc<JobEntry>>,
+    /// Jobs by the virtual machine that they work on.
+    vm_jobs: OrdSet<(VmId, JobId)>,
     jobs_live: usize,
     answers: HashMap<[u8; 32], Submitted>,
 }
@@ -181,6 +183,12 @@ impl View {
         self.jobs.range((start, Bound::Unbounded)).map(|(_, job)| job)
     }
 
+    /// Jobs that work on a virtual machine, in the order of their ids, from behind `after`.
+    pub fn jobs_of(&self, vm: VmId, after: Option<JobId>) -> impl Iterator<Item = &Arc<JobEntry>> {
+        let start = after.map_or(Bound::Included((vm, JobId::MIN)), |after| Bound::Excluded((vm, after)));
+        self.vm_jobs.range((start, Bound::Included((vm, JobId::MAX)))).filter_map(|(_, id)| self.jobs.get(id))
+    }
+
     /// Number of jobs, finished ones included.
     #[must_use]
     pub fn jobs_len(&self) -> usize {
@@ -219,6 +227,7 @@ impl View {
             Change::JobRemoved(id) => {
                 if let Some(entry) = self.jobs.remove(&id) {
                     self.jobs_live -= usize::from(is_live(&entry));
+                    self.vm_jobs.remove(&(entry.vm, id));
                 }
             }
             Change::Points(vm, points) => self.replace_points(vm, points),
@@ -254,6 +263,7 @@ impl View {
         }
         let was_live = present.is_some_and(|present| is_live(present));
         self.jobs_live = self.jobs_live + usize::from(is_live(&entry)) - usize::from(was_live);
+        self.vm_jobs.insert((entry.vm, entry.job.id));
         self.jobs.insert(entry.job.id, entry);
     }
 
@@ -394,7 +404,14 @@ mod tests {
         view.apply(Change::Job(Arc::new(entry(1, 1))));
         assert_eq!((view.jobs_len(), view.jobs_live()), (2, 1));
         assert_eq!(view.job(first.job.id).map(|entry| entry.job.state), Some(JobState::TERMINATED));
+        let nobody = VmId(Uuid::nil());
+        let of = |view: &View, after| view.jobs_of(nobody, after).map(|entry| entry.job.id).collect::<Vec<_>>();
+        let second = JobId(Uuid::from_u128(2));
+        assert_eq!(of(&view, None), [first.job.id, second]);
+        assert_eq!(of(&view, Some(first.job.id)), [second]);
+        assert_eq!(view.jobs_of(VmId(Uuid::from_u128(1)), None).count(), 0);
         view.apply(Change::JobRemoved(first.job.id));
+        assert_eq!(of(&view, None), [second]);
         assert_eq!((view.jobs_len(), view.jobs_live()), (1, 1));
     }
 }

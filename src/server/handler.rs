@@ -1,5 +1,6 @@
 //! The transport's handler: runs the endpoint's step, carries out its commands, and writes one log event a request.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,10 +106,10 @@ impl Shared {
         let Some(principal) = &context.principal else {
             return self.endpoint.identify_anonymous(&random_id, request, context.charset.as_deref());
         };
-        let step = match self.step(principal, request, context, Pace::Brief) {
+        let step = match self.step(principal, request, context.charset.as_deref(), Pace::Brief) {
             Step::Elsewhere => {
-                let principal = Arc::clone(principal);
-                self.elsewhere(principal, request.clone(), context.clone(), started).await
+                let (principal, charset) = (Arc::clone(principal), context.charset.clone());
+                self.elsewhere(principal, request.clone(), charset, started).await
             }
             step => step,
         };
@@ -127,14 +128,12 @@ impl Shared {
         })
     }
 
-    fn step(&self, principal: &Principal, request: &[u8], context: &RequestContext, pace: Pace<'_>) -> Step {
+    fn step(&self, principal: &Principal, request: &[u8], charset: Option<&str>, pace: Pace<'_>) -> Step {
         let view = self.engine.view();
         let now = self.engine.now();
         let (ids, permissions, view) = (&random_id, &self.rules.permissions(principal), &view);
         let targets = self.audit.as_ref().is_some_and(|audit| audit.reads());
-        let (charset, soap_action) = (context.charset.as_deref(), context.soap_action.as_deref());
-        let call = Call { now, ids, principal, permissions, view, targets, request, charset, soap_action, pace };
-        self.endpoint.handle(&call)
+        self.endpoint.handle(&Call { now, ids, principal, permissions, view, targets, request, charset, pace })
     }
 
     /// A long scan, on a thread that serves nobody else meanwhile; a few at a time, so that they leave the machine to
@@ -143,7 +142,7 @@ impl Shared {
         self: &Arc<Self>,
         principal: Arc<Principal>,
         request: Bytes,
-        context: RequestContext,
+        charset: Option<Cow<'static, str>>,
         started: Instant,
     ) -> Step {
         let shared = Arc::clone(self);
@@ -151,7 +150,7 @@ impl Shared {
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let passed = |allowed: Duration| allowed.min(shared.timeout_max) <= started.elapsed();
-            shared.step(&principal, &request, &context, Pace::Until(&passed))
+            shared.step(&principal, &request, charset.as_deref(), Pace::Until(&passed))
         });
         match scan.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(step) => step,

@@ -117,6 +117,29 @@ pub fn write_projection(
     w.raw("</w:XmlFragment>");
 }
 
+/// Writes the properties that an association query includes: `w:XmlFragment`, each in the namespace of the class.
+//= CIM-09, CIM-10
+pub fn write_included(
+    w: &mut Writer<'_>,
+    codec: &Codec,
+    schema: &Schema,
+    family: Family,
+    instance: &CimInstance,
+    included: &[u16],
+) {
+    let Some(class) = codec.class(instance.class) else { return };
+    w.open("w:XmlFragment");
+    w.attribute("xmlns:p", &family.class_uri(instance.class, schema));
+    w.raw(XSI);
+    w.raw(COMMON);
+    w.close();
+    for slot in class.order.iter().filter(|slot| included.contains(slot)) {
+        let Some(tags) = class.tags.get(usize::from(*slot)) else { continue };
+        write_property(w, tags, instance.get(*slot), family, schema);
+    }
+    w.end("w:XmlFragment");
+}
+
 /// Writes one value under the name `p:name`, as properties and parameters are written.
 pub fn write_value(w: &mut Writer<'_>, name: &str, value: &Value, family: Family, schema: &Schema) {
     write_property(w, &Tags::new(name), value, family, schema);
@@ -169,6 +192,27 @@ fn write_datetime(w: &mut Writer<'_>, datetime: CimDatetime) {
         "cim:Datetime"
     };
     w.leaf(element, &text);
+}
+
+/// All text of a value's element: what XPath calls its string-value.
+pub(super) fn wire_text(value: &Value, schema: &Schema) -> String {
+    match value {
+        Value::Datetime(datetime) => datetime.to_xs(),
+        Value::Reference(path) => {
+            // The address, the class and the keys, one behind the other; the family does not change which.
+            let reference = path_to_epr(path, Family::Wmi, schema);
+            let mut text = reference.address;
+            text.push_str(reference.resource_uri.as_deref().unwrap_or_default());
+            text.extend(path.keys.iter().map(|(_, key)| wire_text(key, schema)));
+            text
+        }
+        Value::Instance(instance) => {
+            let mut text = String::new();
+            crate::cim::write_cim_xml(instance, schema, &mut text);
+            text
+        }
+        simple => value_text(simple).into_owned(),
+    }
 }
 
 /// The text of a simple value as it stands in an element or a selector; empty for null, arrays and instances.

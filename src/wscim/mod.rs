@@ -1,13 +1,17 @@
 //! The WS-CIM binding (DSP0227, DSP0230): CIM to and from WS-Management. Pure functions over the schema.
 
+mod association;
 mod epr;
 mod error;
 mod instance;
 mod parameters;
 mod resource;
+mod xpath;
 
+pub use association::association_query;
 pub use epr::{object_path, path_from_epr, path_of, path_to_epr};
 pub use error::fault_of;
-pub use instance::{Codec, write_instance, write_projection, write_value};
+pub use instance::{Codec, write_included, write_instance, write_projection, write_value};
 pub use parameters::{decode_input, write_output};
 pub use resource::{CLASS_SELECTOR, Family, Resource, Target, selected_namespace};
+pub use xpath::{XPath, XPathError};

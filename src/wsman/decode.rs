@@ -1,6 +1,6 @@
 //! From a document to a typed request, or to the fault that answers it.
 
-use super::enumeration::{Enumerate, Pull, Release};
+use super::enumeration::{Enumerate, GetStatus, Pull, Release, Renew};
 use super::header::{Correlation, Headers, is_known};
 use super::identify::IdentityNamespace;
 use super::operation::{Operation, Request};
@@ -42,6 +42,7 @@ fn request<'d>(
             options: OptionSet::default(),
             operation_timeout: None,
             envelope_octets_max: None,
+            wants_total_estimate: false,
             operation: Operation::Identify(namespace),
         });
     }
@@ -55,6 +56,7 @@ fn request<'d>(
         options: headers.options()?,
         operation_timeout: headers.operation_timeout()?,
         envelope_octets_max: headers.envelope_octets_max()?,
+        wants_total_estimate: headers.wants_total_estimate(),
         operation: operation.parse(envelope, profile)?,
         action,
         message_id,
@@ -76,6 +78,8 @@ enum Named<'d> {
     Enumerate,
     Pull,
     Release,
+    RenewEnumeration,
+    EnumerationStatus,
     Invoke(invoke::Invoke<'d>),
 }
 
@@ -88,6 +92,8 @@ fn operation<'d>(action: &Cow<'d, str>, envelope: &Envelope<'d>) -> Result<Named
         uri::ENUMERATE => Named::Enumerate,
         uri::PULL => Named::Pull,
         uri::RELEASE => Named::Release,
+        uri::RENEW_ENUMERATION => Named::RenewEnumeration,
+        uri::ENUMERATION_STATUS => Named::EnumerationStatus,
         "" => return Err(Box::new(fault::invalid_action("wsa:Action is empty"))),
         other => match invoke::parse(action, envelope) {
             Some(invoke) => Named::Invoke(invoke),
@@ -106,10 +112,8 @@ impl<'d> Named<'d> {
             Self::Enumerate => Operation::Enumerate(Enumerate::parse(envelope, profile)?),
             Self::Pull => Operation::Pull(Pull::parse(envelope)?),
             Self::Release => Operation::Release(Release::parse(envelope)?),
-            Self::Invoke(_) if envelope.body.children().nth(1).is_some() => {
-                let what = "the body holds more than the one element with the method's parameters";
-                return Err(Box::new(fault::schema_validation_error(what))); //= INV-08
-            }
+            Self::RenewEnumeration => Operation::RenewEnumeration(Renew::parse(envelope)?),
+            Self::EnumerationStatus => Operation::EnumerationStatus(GetStatus::parse(envelope)?),
             Self::Invoke(invoke) => Operation::Invoke(invoke),
         })
     }

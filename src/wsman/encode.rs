@@ -69,10 +69,23 @@ pub fn encode_response(
     message_id: Uuid,
     body: impl FnOnce(&mut Writer<'_>),
 ) {
+    encode_response_with(out, action, correlation, message_id, |_| {}, body);
+}
+
+/// As [`encode_response`]; `more` writes header blocks that only some answers have.
+pub fn encode_response_with(
+    out: &mut Vec<u8>,
+    action: &str,
+    correlation: &Correlation<'_>,
+    message_id: Uuid,
+    more: impl FnOnce(&mut Writer<'_>),
+    body: impl FnOnce(&mut Writer<'_>),
+) {
     let mut w = Writer::new(out);
     open_envelope(&mut w);
     w.raw("<s:Header>");
     write_header(&mut w, action, correlation, message_id, &correlation.reply_parameters);
+    more(&mut w);
     w.raw("</s:Header><s:Body>");
     body(&mut w);
     w.raw("</s:Body></s:Envelope>");

@@ -82,6 +82,22 @@ pub struct Release<'d> {
     pub context: Cow<'d, str>,
 }
 
+/// `wsen:Renew`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renew<'d> {
+    /// The context, trimmed.
+    pub context: Cow<'d, str>,
+    /// How long it should live from now on; as long as it may when it does not say.
+    pub expires: Option<Duration>,
+}
+
+/// `wsen:GetStatus`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetStatus<'d> {
+    /// The context, trimmed.
+    pub context: Cow<'d, str>,
+}
+
 impl<'d> Enumerate<'d> {
     /// Read the body. Elements that are not known are left alone: Ruby's client puts a SessionId here.
     pub(super) fn parse(envelope: &Envelope<'d>, profile: &Profile) -> Decoded<Self> {
@@ -136,6 +152,22 @@ impl<'d> Release<'d> {
     /// Read the body.
     pub(super) fn parse(envelope: &Envelope<'d>) -> Decoded<Self> {
         Ok(Self { context: context(payload(envelope, "Release")?)? })
+    }
+}
+
+impl<'d> Renew<'d> {
+    /// Read the body.
+    pub(super) fn parse(envelope: &Envelope<'d>) -> Decoded<Self> {
+        let body = payload(envelope, "Renew")?;
+        let asked = body.child(name::ENUMERATION, "Expires");
+        Ok(Self { context: context(body)?, expires: asked.map(|asked| expires(&trimmed(asked))).transpose()? })
+    }
+}
+
+impl<'d> GetStatus<'d> {
+    /// Read the body.
+    pub(super) fn parse(envelope: &Envelope<'d>) -> Decoded<Self> {
+        Ok(Self { context: context(payload(envelope, "GetStatus")?)? })
     }
 }
 
@@ -273,6 +305,31 @@ pub fn write_pull_response(w: &mut Writer<'_>, context: Option<&str>, items: &[u
         w.empty("n:EndOfSequence");
     }
     w.end("n:PullResponse");
+}
+
+/// Write `wsen:RenewResponse`: how long the context lives now, and which it is.
+pub fn write_renew_response(w: &mut Writer<'_>, expires: Duration, context: &str) {
+    w.start("n:RenewResponse");
+    w.leaf("n:Expires", &format_duration(expires));
+    w.leaf("n:EnumerationContext", context);
+    w.end("n:RenewResponse");
+}
+
+/// Write `wsen:GetStatusResponse`: how long the context will live.
+pub fn write_status_response(w: &mut Writer<'_>, remaining: Duration) {
+    w.start("n:GetStatusResponse");
+    w.leaf("n:Expires", &format_duration(remaining));
+    w.end("n:GetStatusResponse");
+}
+
+/// Write the header that tells how many items an enumeration has; nil when that is not known. //= ENU-12
+pub fn write_total_estimate(w: &mut Writer<'_>, total: Option<u64>) {
+    match total {
+        Some(total) => w.leaf("w:TotalItemsCountEstimate", &total.to_string()),
+        None => w.raw(
+            "<w:TotalItemsCountEstimate xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:nil=\"true\"/>",
+        ),
+    }
 }
 
 /// Write the answer to a Release: its body is empty. //= ENU-23

@@ -44,8 +44,16 @@ pub struct Correlation<'d> {
 
 /// Header blocks that are understood, by local name: those of WS-Addressing and of WS-Management, and Microsoft's.
 const ADDRESSING: [&str; 7] = ["To", "From", "ReplyTo", "FaultTo", "Action", "MessageID", "RelatesTo"];
-const WSMAN: [&str; 7] =
-    ["ResourceURI", "SelectorSet", "OptionSet", "OperationTimeout", "MaxEnvelopeSize", "Locale", "FragmentTransfer"];
+const WSMAN: [&str; 8] = [
+    "RequestTotalItemsCountEstimate",
+    "ResourceURI",
+    "SelectorSet",
+    "OptionSet",
+    "OperationTimeout",
+    "MaxEnvelopeSize",
+    "Locale",
+    "FragmentTransfer",
+];
 const WSMAN_MS: [&str; 5] = ["DataLocale", "SessionId", "OperationID", "SequenceId", "ActivityId"];
 
 /// Whether a header block is understood here.
@@ -73,6 +81,7 @@ pub(super) struct Headers<'d> {
     max_envelope_size: Option<Element<'d>>,
     locale: Option<Element<'d>>,
     fragment_transfer: Option<Element<'d>>,
+    total_estimate: Option<Element<'d>>,
     data_locale: Option<Element<'d>>,
     /// The first block that came twice.
     duplicate: Option<Element<'d>>,
@@ -134,6 +143,7 @@ impl<'d> Headers<'d> {
             (name::WSMAN, "Locale") => Some(&mut self.locale),
             (name::WSMAN_MS, "DataLocale") => Some(&mut self.data_locale),
             (name::WSMAN, "FragmentTransfer") => Some(&mut self.fragment_transfer),
+            (name::WSMAN, "RequestTotalItemsCountEstimate") => Some(&mut self.total_estimate),
             _ => None,
         }
     }
@@ -158,9 +168,6 @@ impl<'d> Headers<'d> {
         if let Some((_, missing)) = required.iter().find(|(block, _)| block.is_none()) {
             let what = format!("the header {missing} is missing");
             return Err(Box::new(fault::message_information_header_required(what)));
-        }
-        if self.to.is_some_and(|to| trimmed(to).is_empty()) {
-            return Err(Box::new(fault::invalid_message_information_header("the header wsa:To is empty")));
         }
         if self.message_id.is_some_and(|id| trimmed(id).is_empty()) {
             return Err(Box::new(fault::invalid_message_information_header("the header wsa:MessageID is empty")));
@@ -234,6 +241,11 @@ impl<'d> Headers<'d> {
         Ok(())
     }
 
+    /// Whether the answer is to tell how many items an enumeration has. //= ENU-12
+    pub(super) fn wants_total_estimate(&self) -> bool {
+        self.total_estimate.is_some()
+    }
+
     /// MaxEnvelopeSize. //= CTL-10 CTL-11
     pub(super) fn envelope_octets_max(&self) -> Result<Option<u32>, Box<Fault>> {
         let Some(text) = self.max_envelope_size.map(trimmed) else {
@@ -275,7 +287,7 @@ impl<'d> Headers<'d> {
             let what = error.to_string();
             Box::new(match error {
                 SelectorError::Duplicate(_) => fault::invalid_selectors_duplicate(what),
-                SelectorError::TooMany(_) | SelectorError::TooLong(_) => fault::encoding_limit_selectors(what),
+                SelectorError::TooMany(_) => fault::encoding_limit_selectors(what),
                 SelectorError::Malformed(_) => fault::schema_validation_error(what),
             })
         })
@@ -289,7 +301,7 @@ impl<'d> Headers<'d> {
         OptionSet::parse(set).map_err(|error| {
             let what = error.to_string();
             Box::new(match error {
-                SelectorError::TooMany(_) | SelectorError::TooLong(_) => fault::encoding_limit_options(what),
+                SelectorError::TooMany(_) => fault::encoding_limit_options(what),
                 SelectorError::Duplicate(_) | SelectorError::Malformed(_) => fault::invalid_options_invalid_name(what),
             })
         })

@@ -22,10 +22,10 @@ pub mod uri;
 
 pub use decode::decode;
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use encode::{encode_fault, encode_fault_within, encode_response};
+pub use encode::{encode_fault, encode_fault_within, encode_response, encode_response_with};
 pub use enumeration::{
-    Enumerate, EnumerationMode, Filter, PolymorphismMode, Pull, Release, write_enumerate_response, write_pull_response,
-    write_release_response,
+    Enumerate, EnumerationMode, Filter, GetStatus, PolymorphismMode, Pull, Release, Renew, write_enumerate_response,
+    write_pull_response, write_release_response, write_renew_response, write_status_response, write_total_estimate,
 };
 pub use header::Correlation;
 pub use identify::{IdentityNamespace, encode_identify_response, write_identify_response};

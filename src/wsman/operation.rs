@@ -1,6 +1,6 @@
 //! A decoded request: what is asked, of which resource, under which conditions.
 
-use super::enumeration::{Enumerate, Pull, Release};
+use super::enumeration::{Enumerate, GetStatus, Pull, Release, Renew};
 use super::identify::IdentityNamespace;
 use super::invoke::Invoke;
 use crate::soap::{OptionSet, SelectorSet};
@@ -25,6 +25,8 @@ pub struct Request<'d> {
     pub operation_timeout: Option<Duration>,
     /// `wsman:MaxEnvelopeSize` in octets, at least 8,192; larger numbers than fit are the largest.
     pub envelope_octets_max: Option<u32>,
+    /// Whether the answer of an Enumerate or a Pull is to tell how many items there are in all. //= ENU-12
+    pub wants_total_estimate: bool,
     /// What to do.
     pub operation: Operation<'d>,
 }
@@ -55,6 +57,10 @@ pub enum Operation<'d> {
     Pull(Pull<'d>),
     /// Give up an enumeration.
     Release(Release<'d>),
+    /// Let an enumeration live on.
+    RenewEnumeration(Renew<'d>),
+    /// How long an enumeration will live.
+    EnumerationStatus(GetStatus<'d>),
     /// Call a method of a class.
     Invoke(Invoke<'d>),
 }
@@ -71,6 +77,8 @@ impl Operation<'_> {
             Self::Enumerate(_) => "Enumerate",
             Self::Pull(_) => "Pull",
             Self::Release(_) => "Release",
+            Self::RenewEnumeration(_) => "Renew",
+            Self::EnumerationStatus(_) => "GetStatus",
             Self::Invoke(_) => "Invoke",
         }
     }

@@ -14,6 +14,10 @@ pub const ENUMERATE: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/E
 pub const PULL: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Pull";
 /// WS-Enumeration Release.
 pub const RELEASE: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Release";
+/// WS-Enumeration Renew.
+pub const RENEW_ENUMERATION: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Renew";
+/// WS-Enumeration GetStatus.
+pub const ENUMERATION_STATUS: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/GetStatus";
 
 /// Filter dialect WQL, as Windows and its clients name it.
 pub const DIALECT_WQL: &str = "http://schemas.microsoft.com/wbem/wsman/1/WQL";

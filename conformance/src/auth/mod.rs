@@ -46,6 +46,10 @@ pub(crate) enum AsWhom {
     Wrong,
     /// As nobody.
     Nobody,
+    /// As a second user, who may only read.
+    Reader,
+    /// As the user, with the password on the request itself, whatever the scheme.
+    Basic,
 }
 
 impl AsWhom {
@@ -55,6 +59,8 @@ impl AsWhom {
             "" | "good" => Ok(Self::User),
             "wrong" => Ok(Self::Wrong),
             "none" => Ok(Self::Nobody),
+            "reader" => Ok(Self::Reader),
+            "basic" => Ok(Self::Basic),
             other => Err(format!("unknown auth {other:?}")),
         }
     }
@@ -69,6 +75,8 @@ pub(crate) struct Credentials {
     pub user: String,
     /// The password; Kerberos takes tickets instead.
     pub password: String,
+    /// A second user, who may only read, and the password.
+    pub reader: Option<(String, String)>,
 }
 
 impl fmt::Debug for Credentials {
@@ -95,20 +103,25 @@ impl Credentials {
     /// Credentials for Basic.
     #[cfg(test)]
     pub(crate) fn basic(user: &str, password: &str) -> Self {
-        Self { scheme: Scheme::Basic, user: user.to_owned(), password: password.to_owned() }
+        Self { scheme: Scheme::Basic, user: user.to_owned(), password: password.to_owned(), reader: None }
     }
 
-    fn password_for(&self, whom: AsWhom) -> String {
-        if whom == AsWhom::Wrong { format!("{}-not", self.password) } else { self.password.clone() }
+    /// The name and the password by which to come.
+    fn pair(&self, whom: AsWhom) -> (String, String) {
+        match (whom, &self.reader) {
+            (AsWhom::Wrong, _) => (self.user.clone(), format!("{}-not", self.password)),
+            (AsWhom::Reader, Some(reader)) => reader.clone(),
+            _ => (self.user.clone(), self.password.clone()),
+        }
     }
 
     /// The value of the Authorization header of a single request; none when there is none.
     pub(crate) fn header(&self, whom: AsWhom) -> Option<String> {
         match (self.scheme, whom) {
             (_, AsWhom::Nobody) => None,
-            (Scheme::Basic, _) => {
-                let pair = format!("{}:{}", self.user, self.password_for(whom));
-                Some(format!("Basic {}", STANDARD.encode(pair)))
+            (Scheme::Basic, _) | (_, AsWhom::Basic) => {
+                let (user, password) = self.pair(whom);
+                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
             }
             (Scheme::Certificate, AsWhom::User) => Some(BY_CERTIFICATE.to_owned()),
             _ => None,
@@ -124,10 +137,10 @@ impl Credentials {
         certificate: Option<&[u8]>,
     ) -> Result<Option<Box<dyn Mechanism>>, String> {
         match (self.scheme, whom) {
-            (_, AsWhom::Nobody) => Ok(None),
+            (_, AsWhom::Nobody | AsWhom::Basic) => Ok(None),
             (Scheme::Ntlm, _) => {
-                let password = self.password_for(whom);
-                let client = ntlm::Client::new(&self.user, &password, host, certificate)?;
+                let (user, password) = self.pair(whom);
+                let client = ntlm::Client::new(&user, &password, host, certificate)?;
                 Ok(Some(Box::new(client)))
             }
             // There is no wrong ticket to be had: the request goes out as nobody.
@@ -138,9 +151,13 @@ impl Credentials {
 
     /// Secrets that no report may show.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let basic = self.header(AsWhom::User).and_then(|value| value.strip_prefix("Basic ").map(str::to_owned));
-        let password = Some(self.password.clone()).filter(|password| !password.is_empty());
-        password.into_iter().chain(basic).collect()
+        let user = Some(AsWhom::Basic).filter(|_| !self.user.is_empty());
+        let others = self.reader.iter().map(|_| AsWhom::Reader);
+        let headers = user.into_iter().chain(others).filter_map(|whom| self.header(whom));
+        let basic = headers.filter_map(|value| value.strip_prefix("Basic ").map(str::to_owned));
+        let reader = self.reader.iter().map(|(_, password)| password.clone());
+        let passwords = std::iter::once(self.password.clone()).chain(reader).filter(|password| !password.is_empty());
+        passwords.chain(basic).collect()
     }
 }
 
@@ -198,6 +215,13 @@ mod tests {
         assert_eq!(credentials.header(AsWhom::User).as_deref(), Some("Basic dTpw"));
         assert_ne!(credentials.header(AsWhom::Wrong), credentials.header(AsWhom::User));
         assert_eq!(credentials.header(AsWhom::Nobody), None);
+        let reader = Some(("r".to_owned(), "q".to_owned()));
+        let both = Credentials { scheme: Scheme::Ntlm, reader, ..credentials.clone() };
+        assert_eq!(both.header(AsWhom::User), None);
+        assert_eq!(both.header(AsWhom::Basic), credentials.header(AsWhom::User));
+        assert!(both.mechanism(AsWhom::Basic, "h", None).unwrap().is_none());
+        assert_eq!(both.pair(AsWhom::Reader), ("r".to_owned(), "q".to_owned()));
+        assert!(both.secrets().contains(&"q".to_owned()));
         assert_eq!(credentials.secrets(), ["p", "dTpw"]);
         assert!(!format!("{credentials:?}").contains("\"p\""));
         let certificate = Credentials { scheme: Scheme::Certificate, ..Credentials::default() };

@@ -77,6 +77,34 @@ impl<'t> Lexer<'t> {
         Ok(Token { kind, position })
     }
 
+    /// The text between braces, and the character at which it begins. Braces within quotes do not count.
+    pub(super) fn braced(&mut self) -> Result<(&'t str, u32), WqlError> {
+        self.advance(self.rest.len() - self.rest.trim_start().len());
+        let open = self.position;
+        let fail = |message: &str| Err(WqlError { position: open, message: message.to_owned() });
+        if !self.rest.starts_with('{') {
+            return fail("expected \"{\" and an object path");
+        }
+        self.advance(1);
+        let start = self.position;
+        let (mut quote, mut escaped) = (None, false);
+        for (at, c) in self.rest.char_indices() {
+            match quote {
+                Some(_) if escaped => escaped = false,
+                Some(_) if c == '\\' => escaped = true,
+                Some(open) if c == open => quote = None,
+                None if c == '}' => {
+                    let text = self.advance(at);
+                    self.advance(1);
+                    return Ok((text, start));
+                }
+                None if matches!(c, '"' | '\'') => quote = Some(c),
+                Some(_) | None => {}
+            }
+        }
+        fail("the brace is not closed")
+    }
+
     /// A string. A quote stands in it doubled or after a backslash; a backslash before anything else than a quote or a
     /// backslash stands for itself, so that people may paste identifiers as they see them.
     fn text(&mut self, quote: char) -> Result<String, WqlError> {

@@ -1,4 +1,5 @@
-//! WQL, the query language of WMI: `SELECT properties FROM class WHERE condition`.
+//! WQL, the query language of WMI: `SELECT properties FROM class WHERE condition`. [`AssociatorsOf`] reads its other
+//! form, `ASSOCIATORS OF {path} WHERE …`.
 //!
 //! [`Query::parse`] reads the text, [`Query::resolve`] finds classes and properties in the schema and converts literals
 //! to the types of their properties, [`Query::matches`] asks an instance. What a missing value makes unknown is handled
@@ -10,9 +11,12 @@
 mod eval;
 mod lex;
 mod parse;
+mod related;
 mod resolve;
 #[cfg(test)]
 mod tests;
+
+pub use related::AssociatorsOf;
 
 use std::fmt;
 
@@ -138,6 +142,14 @@ impl Query<Resolved> {
     /// All instances of a class.
     pub fn all(class: ClassId) -> Self {
         Query { state: Resolved { class, projection: None, condition: None } }
+    }
+
+    /// The instances of a class whose properties have all of these values.
+    pub fn equal(class: ClassId, values: Vec<(u16, Value)>) -> Self {
+        let term = |(slot, value)| Condition::Term(resolve::Term::equal(slot, value));
+        let terms: Vec<_> = values.into_iter().map(term).collect();
+        let condition = if terms.is_empty() { None } else { Some(Condition::All(terms)) };
+        Query { state: Resolved { class, projection: None, condition } }
     }
 
     /// The class after FROM; instances of classes below it are selected, too.

@@ -111,13 +111,6 @@ impl<'t> Parser<'t> {
     }
 
     fn query(&mut self) -> Result<Parsed, WqlError> {
-        for form in ["ASSOCIATORS", "REFERENCES"] {
-            if self.at_keyword(form) {
-                return self.fail(format!(
-                    "{form} OF is not served yet: it comes with the association filter dialect; SELECT is served"
-                ));
-            }
-        }
         if !self.eat_keyword("SELECT")? {
             return self.expected("SELECT");
         }

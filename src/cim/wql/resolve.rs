@@ -62,6 +62,10 @@ pub(super) enum Operand {
 }
 
 impl Term {
+    pub(super) fn equal(slot: u16, value: Value) -> Self {
+        Self { subject: Subject::Slot(slot), test: Test::Compare(Operator::Equal, Operand::Value(value)) }
+    }
+
     pub(super) fn equality(&self, slot: u16) -> Option<&Value> {
         match (self.subject, &self.test) {
             (Subject::Slot(of), Test::Compare(Operator::Equal, Operand::Value(value))) if of == slot => Some(value),

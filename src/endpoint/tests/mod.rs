@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
 
+mod associations;
 mod limits;
 mod pace;
 mod world;
@@ -78,7 +79,6 @@ fn rerun(text: &str, file: &Path) -> String {
             view: &view,
             request: request.as_bytes(),
             charset: None,
-            soap_action: None,
             targets: false,
             pace: Pace::Brief,
         };

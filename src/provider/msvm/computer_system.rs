@@ -123,6 +123,10 @@ impl Provider for ComputerSystems {
         true
     }
 
+    fn count(&self, cx: &ReadContext<'_>) -> Option<u64> {
+        cx.view.vms_len().map(|vms| vms.saturating_add(1))
+    }
+
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
         let Some(name) = text_of(path, self.slots.name) else { return Found::Unnamed };
         if name.eq_ignore_ascii_case(cx.view.host_name()) {

@@ -155,6 +155,10 @@ impl Provider for ConcreteJobs {
         true
     }
 
+    fn count(&self, cx: &ReadContext<'_>) -> Option<u64> {
+        cx.view.jobs_len()
+    }
+
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
         let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
         parse_job(instance_id).and_then(|id| cx.view.job(id)).map(|entry| self.instance(cx, entry)).into()

@@ -1,5 +1,6 @@
 //! The Msvm_ classes of `root/virtualization/v2`: one file a class.
 
+mod association;
 mod computer_system;
 mod concrete_job;
 mod recovery_point;
@@ -17,6 +18,8 @@ use crate::cim::{CimDatetime, CimInstance, ClassId, ObjectPath, Query, Resolved,
 use crate::job::Timestamp;
 use crate::replication::{Vm, VmId};
 
+pub(crate) use association::Links;
+pub use association::Walk;
 pub(crate) use computer_system::named_vm;
 pub use concrete_job::JobPaths;
 pub(crate) use concrete_job::{ErrorSlots, errors_of, job_of};

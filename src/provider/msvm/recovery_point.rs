@@ -1,11 +1,12 @@
-//! Recovery points as `Msvm_VirtualSystemSettingData`, found by `VirtualSystemIdentifier` and `VirtualSystemType`.
+//! `Msvm_VirtualSystemSettingData`: the present settings of each virtual machine and its recovery points, told apart by
+//! `VirtualSystemType`.
 
 use uuid::Uuid;
 
 use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
 use crate::provider::slots::slots;
 use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
-use crate::replication::{PointId, RecoveryPoint, Site, VmId};
+use crate::replication::{PointId, RecoveryPoint, Site, Vm, VmId};
 
 use super::{datetime, demanded, guid, only, owned, parse_guid};
 
@@ -36,7 +37,7 @@ impl RecoveryPoints {
     fn instance(&self, cx: &ReadContext<'_>, point: &RecoveryPoint) -> CimInstance {
         let s = &self.slots;
         let mut settings = CimInstance::new(cx.schema.class(s.class));
-        settings.set(s.instance_id, format!("Microsoft:{}", &*guid(point.id.0)));
+        settings.set(s.instance_id, instance_id(point.id));
         settings.set(s.element_name, owned(&point.name));
         settings.set(s.caption, "Virtual Machine Settings");
         settings.set(s.description, "A recovery point of a replicated virtual machine.");
@@ -51,7 +52,48 @@ impl RecoveryPoints {
         settings.set(s.notes, Value::Array(vec![Value::from(held)]));
         settings
     }
+
+    fn present(&self, cx: &ReadContext<'_>, vm: &Vm) -> CimInstance {
+        let s = &self.slots;
+        let mut settings = CimInstance::new(cx.schema.class(s.class));
+        settings.set(s.instance_id, present_id(vm.id));
+        settings.set(s.element_name, owned(&vm.name));
+        settings.set(s.caption, "Virtual Machine Settings");
+        settings.set(s.description, "The present settings of a virtual machine.");
+        settings.set(s.virtual_system_identifier, guid(vm.id.0));
+        settings.set(s.virtual_system_type, PRESENT);
+        settings.set(s.creation_time, datetime(Some(vm.created)));
+        settings.set(s.configuration_id, guid(vm.id.0));
+        settings
+    }
+
+    fn item(&self, cx: &ReadContext<'_>, item: Item<'_>) -> CimInstance {
+        match item {
+            Item::Present(vm) => self.present(cx, vm),
+            Item::Point(point) => self.instance(cx, point),
+        }
+    }
+
+    /// What an `InstanceID` names.
+    fn named<'v>(cx: &ReadContext<'v>, instance_id: &str) -> Option<Item<'v>> {
+        let id = parse_point(instance_id)?;
+        let point = cx.view.point(id).map(|point| Item::Point(point));
+        point.or_else(|| cx.view.vm(VmId(id.0)).map(|vm| Item::Present(vm)))
+    }
 }
+
+/// The `InstanceID` of a recovery point.
+pub(super) fn instance_id(point: PointId) -> String {
+    format!("Microsoft:{}", &*guid(point.0))
+}
+
+/// The `InstanceID` of a virtual machine's present settings.
+pub(super) fn present_id(vm: VmId) -> String {
+    format!("Microsoft:{}", &*guid(vm.0))
+}
+
+/// `VirtualSystemType` of present settings.
+const PRESENT: &str = "Microsoft:Hyper-V:System:Realized";
 
 /// The recovery point that a text names: the InstanceID (`Microsoft:<GUID>` or `Microsoft:<VM>\<GUID>`), a WMI object
 /// path that holds one, or a bare GUID in any usual spelling.
@@ -61,8 +103,32 @@ pub(crate) fn parse_point(text: &str) -> Option<PointId> {
     parse_guid(last).map(PointId)
 }
 
-fn key(point: &RecoveryPoint) -> Key {
-    Key(point.vm.0.as_u128(), point.id.0.as_u128())
+/// An instance of the class: present settings of a virtual machine stand before its recovery points.
+#[derive(Clone, Copy)]
+enum Item<'v> {
+    Present(&'v Vm),
+    Point(&'v RecoveryPoint),
+}
+
+impl Item<'_> {
+    fn key(self) -> Key {
+        match self {
+            Self::Present(vm) => Key(vm.id.0.as_u128(), 0),
+            Self::Point(point) => Key(point.vm.0.as_u128(), point.id.0.as_u128()),
+        }
+    }
+}
+
+/// The instances behind a key, in key order.
+fn items_after<'v>(cx: &ReadContext<'v>, after: Option<Key>) -> impl Iterator<Item = Item<'v>> {
+    let ids = after.map(|Key(vm, point)| (VmId(Uuid::from_u128(vm)), PointId(Uuid::from_u128(point))));
+    let mut present = cx.view.vms_after(ids.map(|(vm, _)| vm)).map(|vm| Item::Present(vm)).peekable();
+    let mut points = cx.view.points_after(ids).map(|point| Item::Point(point)).peekable();
+    std::iter::from_fn(move || match (present.peek(), points.peek()) {
+        (Some(vm), Some(point)) if vm.key() < point.key() => present.next(),
+        (_, Some(_)) => points.next(),
+        (_, None) => present.next(),
+    })
 }
 
 impl Provider for RecoveryPoints {
@@ -74,9 +140,13 @@ impl Provider for RecoveryPoints {
         true
     }
 
+    fn count(&self, cx: &ReadContext<'_>) -> Option<u64> {
+        Some(cx.view.vms_len()?.saturating_add(cx.view.points_len()?))
+    }
+
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
         let Some(instance_id) = text_of(path, self.slots.instance_id) else { return Found::Unnamed };
-        parse_point(instance_id).and_then(|id| cx.view.point(id)).map(|point| self.instance(cx, point)).into()
+        Self::named(cx, instance_id).map(|item| self.item(cx, item)).into()
     }
 
     fn enumerate(
@@ -87,22 +157,27 @@ impl Provider for RecoveryPoints {
         sink: &mut dyn Sink,
     ) -> Flow {
         if let Some(id) = demanded(query, self.slots.instance_id) {
-            let point = parse_point(id).and_then(|id| cx.view.point(id));
-            return point.map_or(Flow::End, |point| only(key(point), after, sink, || self.instance(cx, point)));
+            let item = Self::named(cx, id);
+            return item.map_or(Flow::End, |item| only(item.key(), after, sink, || self.item(cx, item)));
         }
-        let vm = demanded(query, self.slots.virtual_system_identifier);
-        let vm = match vm.map(parse_guid) {
+        let vm = match demanded(query, self.slots.virtual_system_identifier).map(parse_guid) {
             Some(None) => return Flow::End,
             Some(Some(id)) => Some(VmId(id)),
             None => None,
         };
-        let start = after.map(|Key(vm, point)| (VmId(Uuid::from_u128(vm)), PointId(Uuid::from_u128(point))));
-        let start = start.or_else(|| vm.map(|vm| (vm, PointId(Uuid::nil()))));
-        for point in cx.view.points_after(start) {
-            if vm.is_some_and(|vm| point.vm != vm) {
+        if let Some(vm) = vm
+            && after.is_none()
+            && let Some(found) = cx.view.vm(vm)
+            && sink.push(Item::Present(found).key(), self.present(cx, found)).is_break()
+        {
+            return Flow::Stopped;
+        }
+        let start = after.or_else(|| vm.map(|vm| Key(vm.0.as_u128(), 0)));
+        for item in items_after(cx, start) {
+            if vm.is_some_and(|vm| item.key().0 != vm.0.as_u128()) {
                 break;
             }
-            if sink.push(key(point), self.instance(cx, point)).is_break() {
+            if sink.push(item.key(), self.item(cx, item)).is_break() {
                 return Flow::Stopped;
             }
         }

@@ -39,7 +39,7 @@ impl Relationships {
         let s = &self.slots;
         let critical = vm.health == ReplicationHealth::CRITICAL;
         let mut relationship = CimInstance::new(cx.schema.class(s.class));
-        relationship.set(s.instance_id, format!("Microsoft:{}\\HVR\\0", &*guid(vm.id.0)));
+        relationship.set(s.instance_id, instance_id(vm.id));
         relationship.set(s.element_name, owned(&vm.name));
         relationship.set(s.caption, "Replication Relationship");
         relationship.set(s.operational_status, Value::Array(vec![Value::Uint16(if critical { 6 } else { 2 })]));
@@ -56,8 +56,13 @@ impl Relationships {
     }
 }
 
+/// The `InstanceID` of a virtual machine's relationship.
+pub(super) fn instance_id(vm: VmId) -> String {
+    format!("Microsoft:{}\\HVR\\0", &*guid(vm.0))
+}
+
 /// The virtual machine in `Microsoft:<GUID>\HVR\0`.
-fn subject(instance_id: &str) -> Option<VmId> {
+pub(super) fn subject(instance_id: &str) -> Option<VmId> {
     super::vm_of_instance_id(instance_id, "\\HVR\\0")
 }
 
@@ -68,6 +73,10 @@ impl Provider for Relationships {
 
     fn is_about_vms(&self) -> bool {
         true
+    }
+
+    fn count(&self, cx: &ReadContext<'_>) -> Option<u64> {
+        cx.view.vms_len()
     }
 
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {

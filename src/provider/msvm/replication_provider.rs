@@ -51,6 +51,10 @@ impl Provider for ReplicationProviders {
         false
     }
 
+    fn count(&self, cx: &ReadContext<'_>) -> Option<u64> {
+        u64::try_from(cx.view.backends().count()).ok()
+    }
+
     /// Backends are few, so that a search finds them by any key.
     fn find(&self, _: &ReadContext<'_>, _: &ObjectPath) -> Found {
         Found::Unnamed

@@ -65,6 +65,10 @@ impl Provider for ReplicationService {
         false
     }
 
+    fn count(&self, _: &ReadContext<'_>) -> Option<u64> {
+        Some(1)
+    }
+
     /// A singleton: whatever keys are given, there is one to compare them with.
     fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {
         Found::Instance(self.instance(cx))

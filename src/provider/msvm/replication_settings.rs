@@ -55,7 +55,7 @@ impl ReplicationSettingData {
     fn instance(&self, cx: &ReadContext<'_>, vm: &Vm) -> CimInstance {
         let (s, settings) = (&self.slots, &vm.settings);
         let mut data = CimInstance::new(cx.schema.class(s.class));
-        data.set(s.instance_id, format!("Microsoft:{}\\HVR", &*guid(vm.id.0)));
+        data.set(s.instance_id, instance_id(vm.id));
         data.set(s.element_name, owned(&vm.name));
         data.set(s.caption, "Replication Settings");
         data.set(s.description, "Virtual Machine Replication Settings Data");
@@ -101,8 +101,13 @@ fn time_of_day(seconds: u32) -> Value {
     Value::Datetime(CimDatetime::interval_from_micros(u64::from(seconds) * 1_000_000))
 }
 
+/// The `InstanceID` of a virtual machine's settings.
+pub(super) fn instance_id(vm: VmId) -> String {
+    format!("Microsoft:{}\\HVR", &*guid(vm.0))
+}
+
 /// The virtual machine in `Microsoft:<GUID>\HVR`.
-fn subject(instance_id: &str) -> Option<VmId> {
+pub(super) fn subject(instance_id: &str) -> Option<VmId> {
     super::vm_of_instance_id(instance_id, "\\HVR")
 }
 
@@ -212,6 +217,10 @@ impl Provider for ReplicationSettingData {
 
     fn is_about_vms(&self) -> bool {
         true
+    }
+
+    fn count(&self, cx: &ReadContext<'_>) -> Option<u64> {
+        cx.view.vms_len()
     }
 
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {

@@ -27,7 +27,7 @@ impl ServiceSettings {
     fn instance(&self, cx: &ReadContext<'_>) -> CimInstance {
         let s = &self.slots;
         let mut settings = CimInstance::new(cx.schema.class(s.class));
-        settings.set(s.instance_id, format!("Microsoft:{}\\ReplicationService", cx.view.host_name()));
+        settings.set(s.instance_id, instance_id(cx.view.host_name()));
         settings.set(s.element_name, "Replication Service Settings");
         // Replicas arrive through the backends, never through a listener of Hyper-V's own protocol.
         settings.set(s.recovery_server_enabled, false);
@@ -37,6 +37,11 @@ impl ServiceSettings {
     }
 }
 
+/// The `InstanceID` of the settings on a host.
+pub(super) fn instance_id(host: &str) -> String {
+    format!("Microsoft:{host}\\ReplicationService")
+}
+
 impl Provider for ServiceSettings {
     fn class(&self) -> ClassId {
         self.slots.class
@@ -44,6 +49,10 @@ impl Provider for ServiceSettings {
 
     fn is_about_vms(&self) -> bool {
         false
+    }
+
+    fn count(&self, _: &ReadContext<'_>) -> Option<u64> {
+        Some(1)
     }
 
     fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {

@@ -212,7 +212,6 @@ mod tests {
             encrypted: false,
             sealed: true,
             charset: None,
-            soap_action: None,
         };
         let journal = Journal {
             operation: "Invoke",

@@ -259,7 +259,7 @@ fn actions() {
     let action = |action: &str| get(uri::GET, action);
     for unknown in [
         "http://schemas.xmlsoap.org/ws/2004/09/transfer/Frobnicate",
-        "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Renew",
+        "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Reopen",
         "http://schemas.xmlsoap.org/ws/2004/08/eventing/Subscribe",
         "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/Command",
         "x",

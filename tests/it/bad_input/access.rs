@@ -44,6 +44,12 @@ fn operations(lab: &Lab) -> Vec<(&'static str, String, [&'static str; 3])> {
         ("Enumerate", enumeration("Enumerate").body("<n:Enumerate/>").envelope(), reads),
         ("Pull", enumeration("Pull").body(&format!("<n:Pull>{context}</n:Pull>")).envelope(), unknown),
         ("Release", enumeration("Release").body(&format!("<n:Release>{context}</n:Release>")).envelope(), unknown),
+        ("Renew", enumeration("Renew").body(&format!("<n:Renew>{context}</n:Renew>")).envelope(), unknown),
+        (
+            "GetStatus",
+            enumeration("GetStatus").body(&format!("<n:GetStatus>{context}</n:GetStatus>")).envelope(),
+            unknown,
+        ),
     ]
 }
 
@@ -58,8 +64,10 @@ fn place(operation: &Operation<'_>) -> usize {
         Operation::Enumerate(_) => 5,
         Operation::Pull(_) => 6,
         Operation::Release(_) => 7,
+        Operation::RenewEnumeration(_) => 8,
+        Operation::EnumerationStatus(_) => 9,
         // By its methods, below.
-        Operation::Invoke(_) => 8,
+        Operation::Invoke(_) => 10,
     }
 }
 
@@ -79,7 +87,7 @@ fn every_operation_asks_for_its_role() {
     let lab = Lab::shared();
     let mut places: Vec<usize> = operations(&lab).iter().map(|(_, envelope, _)| place_of(envelope)).collect();
     places.push(place_of(&call("Msvm_ReplicationService", "InitiateFailback")));
-    assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7, 8], "every operation is walked");
+    assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "every operation is walked");
     for (operation, envelope, expected) in operations(&lab) {
         for (role, subcode) in ROLES.iter().zip(expected) {
             let reply = lab.send(role, &envelope);
@@ -196,7 +204,7 @@ fn under_rules(lab: &Lab) -> Vec<(String, String, [&'static str; 5])> {
             "Identify" => [""; 5],
             "Get" | "Enumerate" => ["", DENIED, DENIED, "", ""],
             "Put" | "Create" | "Delete" => [ABSENT; 5],
-            "Pull" | "Release" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
+            "Pull" | "Release" | "Renew" | "GetStatus" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
             other => panic!("{other} has no expectation"),
         };
         all.push((operation.to_owned(), envelope, expected));

@@ -1,0 +1,115 @@
+//! The association filter (DSP0227 8.2): `b:AssociatedInstances` and `b:AssociationInstances` as a question about
+//! associations.
+
+use crate::cim::{AssociationQuery, ClassId, NamespaceId, Related, Schema};
+use crate::soap::{EndpointReference, Fault, clipped, trimmed};
+use crate::wsman::fault;
+use crate::xml::{Element, name};
+
+use super::epr::path_from_epr;
+
+/// Properties that may be named.
+const PROPERTIES_MAX: usize = 512;
+
+/// Reads the element of a filter in this dialect; classes are named in `namespace`. What is empty counts as absent:
+/// clients send empty elements.
+///
+/// Fails with `CannotProcessFilter` for a shape or a class that is not known, and as any request would for an object
+/// whose reference does not resolve.
+//= CIM-09, CIM-10, CIM-11
+pub fn association_query(
+    filter: Element<'_>,
+    namespace: NamespaceId,
+    schema: &Schema,
+) -> Result<AssociationQuery, Fault> {
+    let body = filter.children().next().filter(|child| child.namespace() == name::CIM_BINDING);
+    let related = match body.map(Element::local) {
+        Some("AssociatedInstances") => Related::Objects,
+        Some("AssociationInstances") => Related::Associations,
+        _ => {
+            return Err(fault::cannot_process_filter(
+                "the association filter holds neither wsmb:AssociatedInstances nor wsmb:AssociationInstances",
+            ));
+        }
+    };
+    let mut parts = Parts::default();
+    for child in body.into_iter().flat_map(Element::children) {
+        parts.take(child, related)?;
+    }
+    let Some(object) = parts.object else {
+        return Err(fault::cannot_process_filter("the association filter has no wsmb:Object"));
+    };
+    let epr = EndpointReference::parse(object)
+        .map_err(|error| fault::cannot_process_filter(format!("wsmb:Object is no endpoint reference: {error}")))?;
+    if epr.resource_uri.is_none() {
+        return Err(fault::cannot_process_filter("the reference in wsmb:Object has no wsman:ResourceURI"));
+    }
+    Ok(AssociationQuery {
+        related,
+        object: path_from_epr(&epr, schema)?,
+        association_class: parts.association_class.map(|name| class(&name, namespace, schema)).transpose()?,
+        result_class: parts.result_class.map(|name| class(&name, namespace, schema)).transpose()?,
+        role: parts.role,
+        result_role: parts.result_role,
+        properties: parts.properties,
+    })
+}
+
+/// The children of the filter's element as they are found.
+#[derive(Default)]
+struct Parts<'d> {
+    object: Option<Element<'d>>,
+    association_class: Option<String>,
+    result_class: Option<String>,
+    role: Option<String>,
+    result_role: Option<String>,
+    properties: Vec<String>,
+}
+
+impl<'d> Parts<'d> {
+    fn take(&mut self, child: Element<'d>, related: Related) -> Result<(), Fault> {
+        let known = child.namespace() == name::CIM_BINDING;
+        let slot = match child.local() {
+            "Object" if known => {
+                return match self.object.replace(child) {
+                    Some(_) => Err(twice(child)),
+                    None => Ok(()),
+                };
+            }
+            "IncludeResultProperty" if known => {
+                let property = trimmed(child).into_owned();
+                if PROPERTIES_MAX <= self.properties.len() {
+                    return Err(fault::cannot_process_filter(format!(
+                        "more than {PROPERTIES_MAX} properties are named"
+                    )));
+                }
+                if !property.is_empty() {
+                    self.properties.push(property);
+                }
+                return Ok(());
+            }
+            "AssociationClassName" if known && related == Related::Objects => &mut self.association_class,
+            "ResultClassName" if known => &mut self.result_class,
+            "Role" if known => &mut self.role,
+            "ResultRole" if known => &mut self.result_role,
+            other => {
+                let what = format!("the association filter has no place for {:?}", clipped(other));
+                return Err(fault::cannot_process_filter(what));
+            }
+        };
+        if slot.is_some() {
+            return Err(twice(child));
+        }
+        *slot = Some(trimmed(child).into_owned()).filter(|text| !text.is_empty());
+        Ok(())
+    }
+}
+
+fn twice(child: Element<'_>) -> Fault {
+    fault::cannot_process_filter(format!("the association filter holds wsmb:{} twice", clipped(child.local())))
+}
+
+fn class(name: &str, namespace: NamespaceId, schema: &Schema) -> Result<ClassId, Fault> {
+    let missing = || fault::cannot_process_filter(format!("there is no class {:?}", clipped(name)));
+    schema.find_in(namespace, name).ok_or_else(missing)
+}
