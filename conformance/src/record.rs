@@ -1,7 +1,7 @@
 //! A run as a file: the stable JSON that `--json` writes and `matrix` reads. Every other report is made from it alone, so
 //! that a report can be made of a run of yesterday, or of another version of the suite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::catalog::Catalog;
 use crate::fixture::Product;
-use crate::model::Level;
+use crate::model::{Level, Profile, Rule};
 use crate::report::{self, Run};
 use crate::verdict::{CaseResult, Exchange, Verdict};
 use crate::watch;
@@ -161,7 +161,7 @@ impl Record {
             suite: env!("CARGO_PKG_VERSION").to_owned(),
             target: hide(&run.url),
             product: run.fixtures.product.clone(),
-            profile: run.profile.clone(),
+            profile: run.profile.word().to_owned(),
             began: date(run.began),
             seconds: Duration::from_millis(u64::try_from(run.elapsed.as_millis()).unwrap_or(u64::MAX)).as_secs_f64(),
             seed: run.seed.to_string(),
@@ -169,8 +169,8 @@ impl Record {
             features: run.fixtures.features.iter().cloned().collect(),
             probes: run.fixtures.notes.iter().map(|note| hide(note)).collect(),
             counts,
-            rules: rules(catalog, &run.results),
-            cases: run.results.iter().map(|result| case(result, catalog, &hide)).collect(),
+            rules: rules(catalog, run),
+            cases: run.results.iter().map(|result| case(result, catalog, run.profile, &hide)).collect(),
         }
     }
 
@@ -229,21 +229,22 @@ fn date(moment: SystemTime) -> String {
     whole.format(&Rfc3339).unwrap_or_default()
 }
 
-/// The rules that the results speak of, and those that nothing can examine in the groups that ran.
-fn rules(catalog: &Catalog, results: &[CaseResult]) -> Vec<RuleRecord> {
-    let is_covered = |id: &str| {
-        catalog.cases.iter().any(|case| case.rules.iter().any(|rule| rule == id))
-            || watch::rules().any(|rule| rule == id)
+/// The rules that the results speak of, and those that no case examines in the groups that ran.
+fn rules(catalog: &Catalog, run: &Run) -> Vec<RuleRecord> {
+    let examined: BTreeSet<&str> = catalog.cases.iter().flat_map(|case| &case.rules).map(String::as_str).collect();
+    let ran: BTreeSet<&str> = run.results.iter().flat_map(|result| &result.rules).map(String::as_str).collect();
+    let groups: BTreeSet<&str> = run.results.iter().map(|result| group_of(&result.id)).collect();
+    let is_meant = |rule: &Rule| {
+        let is_standing = watch::rules().any(|id| id == rule.id);
+        let is_open = !is_standing && !examined.contains(rule.id.as_str()) && groups.contains(group_of(&rule.id));
+        let is_bound = rule.profile.is_none_or(|profile| profile == run.profile);
+        ran.contains(rule.id.as_str()) || (is_open && is_bound)
     };
-    let is_meant = |id: &str| {
-        let ran = results.iter().any(|result| result.rules.iter().any(|rule| rule == id));
-        ran || (!is_covered(id) && results.iter().any(|result| group_of(&result.id) == group_of(id)))
-    };
-    let meant = catalog.rules.iter().filter(|rule| is_meant(&rule.id));
+    let meant = catalog.rules.iter().filter(|rule| is_meant(rule));
     meant
         .map(|rule| RuleRecord {
             id: rule.id.clone(),
-            level: rule.level,
+            level: rule.level_in(run.profile),
             source: rule.sources(),
             text: rule.text.clone(),
             untestable: rule.untestable.clone(),
@@ -251,7 +252,7 @@ fn rules(catalog: &Catalog, results: &[CaseResult]) -> Vec<RuleRecord> {
         .collect()
 }
 
-fn case(result: &CaseResult, catalog: &Catalog, hide: &dyn Fn(&str) -> String) -> CaseRecord {
+fn case(result: &CaseResult, catalog: &Catalog, profile: Profile, hide: &dyn Fn(&str) -> String) -> CaseRecord {
     let case = catalog.cases.iter().find(|case| case.id == result.id);
     let (first, last) = EXCHANGES_KEPT;
     let left_out = result.wire.len().saturating_sub(first + last);
@@ -266,7 +267,7 @@ fn case(result: &CaseResult, catalog: &Catalog, hide: &dyn Fn(&str) -> String) -
         reason: hide(&result.reason),
         why: case.map(|case| case.why.clone()).unwrap_or_default(),
         milliseconds: u64::try_from(result.milliseconds).unwrap_or(u64::MAX),
-        steps: case.map(report::steps).unwrap_or_default(),
+        steps: case.map(|case| report::steps(case, Some(profile))).unwrap_or_default(),
         wire: kept
             .map(|(_, exchange)| Exchange {
                 request: hide(&exchange.request),
@@ -278,12 +279,10 @@ fn case(result: &CaseResult, catalog: &Catalog, hide: &dyn Fn(&str) -> String) -
     }
 }
 
-/// The text without the secrets and without the values of header fields that carry credentials.
+/// The text without the secrets and without the values of header fields that carry credentials. These are looked for in
+/// every line: the pieces of a raw exchange have many heads.
 fn hide(text: &str, secrets: &[String]) -> String {
-    let (head, body) = text.split_once("\n\n").map_or((text, None), |(head, body)| (head, Some(body)));
-    let mut out: Vec<String> = head.split('\n').map(hide_field).collect();
-    out.extend(body.map(|body| format!("\n{body}")));
-    let mut out = out.join("\n");
+    let mut out = text.split('\n').map(hide_field).collect::<Vec<_>>().join("\n");
     for secret in secrets.iter().filter(|secret| secret.len() >= SECRET_OCTETS_MIN) {
         out = out.replace(secret.as_str(), HIDDEN);
     }
@@ -292,7 +291,7 @@ fn hide(text: &str, secrets: &[String]) -> String {
 
 fn hide_field(line: &str) -> String {
     match line.split_once(':') {
-        Some((name, value)) if is_credential(name) => {
+        Some((name, value)) if is_credential(name) && value.trim() != HIDDEN => {
             let scheme = value.split_whitespace().next().filter(|_| value.split_whitespace().count() > 1);
             format!("{name}: {}{HIDDEN}", scheme.map(|scheme| format!("{scheme} ")).unwrap_or_default())
         }
@@ -377,10 +376,10 @@ pub(crate) mod tests {
     #[test]
     fn secrets_and_credentials_are_hidden() {
         let secrets = ["hunter2!".to_owned(), "a".to_owned()];
-        let text =
-            "POST / HTTP/1.1\nAuthorization: Basic eDp5\ncookie:z\nHost: a\n\n<p>hunter2!</p>\n\nAuthorization: kept";
-        let shown = "POST / HTTP/1.1\nAuthorization: Basic (not shown)\ncookie: (not shown)\nHost: a\n\n\
-            <p>(not shown)</p>\n\nAuthorization: kept";
+        let text = "POST / HTTP/1.1\nAuthorization: Basic eDp5\ncookie:z\nAuthorization: (not shown)\nHost: a\n\n<p>hunter2!</p>\n\nAuthorization: NTLM TlRM";
+        let shown = "POST / HTTP/1.1\nAuthorization: Basic (not shown)\ncookie: (not shown)\n\
+            Authorization: (not shown)\nHost: a\n\n\
+            <p>(not shown)</p>\n\nAuthorization: NTLM (not shown)";
         assert_eq!(hide(text, &secrets), shown);
     }
 

@@ -337,11 +337,27 @@ fn show_message(answer: &Answer) -> String {
 
 fn show_body(body: &[u8]) -> String {
     let shown = body.get(..LOGGED_OCTETS_MAX.min(body.len())).unwrap_or(body);
-    let text = match crate::text::decode(shown, "charset=utf-16") {
-        Ok((text, _)) => text,
-        Err(_) => String::from_utf8_lossy(shown).into_owned(),
+    // A cut may go through a character.
+    let starts = (0..4).filter_map(|less| shown.get(..shown.len().checked_sub(less)?));
+    let mut starts = starts.take(if shown.len() < body.len() { 4 } else { 1 });
+    let (text, encoding) = match starts.find_map(|start| crate::text::decode(start, "charset=utf-16").ok()) {
+        Some(decoded) => decoded,
+        None => (octets_as_text(shown), "octets that are no text, as \\xNN"),
     };
-    if shown.len() < body.len() { format!("{text}... ({} octets)", body.len()) } else { text }
+    let mut remarks = Vec::new();
+    if encoding != "utf-8" {
+        remarks.push(encoding.to_owned());
+    }
+    if shown.len() < body.len() {
+        remarks.push(format!("{} of {} octets", shown.len(), body.len()));
+    }
+    if remarks.is_empty() { text } else { format!("{text}\n... ({})", remarks.join("; ")) }
+}
+
+fn octets_as_text(octets: &[u8]) -> String {
+    let is_plain = |octet: u8| matches!(octet, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+    let show = |octet: &u8| if is_plain(*octet) { char::from(*octet).to_string() } else { format!("\\x{octet:02X}") };
+    octets.iter().map(show).collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]
@@ -357,6 +373,16 @@ mod tests {
         assert_eq!(all.len(), 1000);
         assert!(all.iter().all(|id| pattern.is_match(id)));
         assert_eq!(Identifiers::new(7).uuid(), Identifiers::new(7).uuid());
+    }
+
+    #[test]
+    fn bodies_are_shown_as_text_with_what_is_special_about_them() {
+        assert_eq!(show_body("ä<a/>".as_bytes()), "ä<a/>");
+        assert_eq!(show_body(b"\xFF\xFE<\0"), "<\n... (utf-16le-bom)");
+        assert_eq!(show_body(b"a\xE4"), "a\\xE4\n... (octets that are no text, as \\xNN)");
+        let long = "ä".repeat(LOGGED_OCTETS_MAX / 2 + 9);
+        let shown = show_body(format!("a{long}").as_bytes());
+        assert!(shown.ends_with("ä\n... (16384 of 16403 octets)"), "{}", shown.len());
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn test(arguments: &Arguments, catalog: &Catalog, selection: &Selection, file: &
         show::explain(catalog, id, &results)?;
     }
     let allowed = permissions.into_iter().collect();
-    let (url, elapsed, profile) = (target.url(), clock.elapsed(), selection.profile.word().to_owned());
+    let (url, elapsed, profile) = (target.url(), clock.elapsed(), selection.profile);
     let run = Run { url, seed, profile, allowed, began, elapsed, fixtures, results };
     finish(arguments, catalog, &run, &credentials.secrets(), expected.as_ref())
 }

@@ -21,7 +21,8 @@ pub(crate) fn operation_role(operation: &Operation<'_>) -> Role {
         | Operation::RenewEnumeration(_)
         | Operation::EnumerationStatus(_)
         | Operation::Invoke(_) => Role::Viewer,
-        Operation::Put(_) | Operation::Create(_) | Operation::Delete => Role::Administrator,
+        // As the method that does the same, which may need more.
+        Operation::Put(_) | Operation::Create(_) | Operation::Delete => Role::Operator,
     }
 }
 
@@ -30,6 +31,7 @@ pub(crate) fn method_role(access: Access) -> Role {
     match access {
         Access::Read => Role::Viewer,
         Access::Operate => Role::Operator,
+        Access::Administer => Role::Administrator,
     }
 }
 

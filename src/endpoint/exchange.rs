@@ -1,21 +1,23 @@
-//! One exchange that reads: what its steps share, and how its answer is written within the bound of its size.
+//! One exchange: what its steps share, and how its answer is written within the bound of its size.
 
 use crate::soap::Fault;
 use crate::wscim::Resource;
 use crate::wsman::{self, Correlation, Request, fault};
 use crate::xml::Writer;
+use crate::xml::text::Encoding;
 
 use super::{Call, Endpoint, Reply};
 
 /// Room for an envelope around a body, without what is echoed of the request.
 pub(super) const ENVELOPE_OCTETS: usize = 2_048;
 
-/// One reading exchange: everything its steps share.
+/// One exchange: everything its steps share.
 pub(super) struct Exchange<'e> {
     pub(super) endpoint: &'e Endpoint,
     pub(super) call: &'e Call<'e>,
     pub(super) request: &'e Request<'e>,
     pub(super) correlation: &'e Correlation<'e>,
+    pub(super) encoding: Encoding,
     pub(super) octets_max: usize,
 }
 
@@ -26,12 +28,11 @@ impl Exchange<'_> {
 
     /// As [`Exchange::encode`], with room for a body of so many octets: a page of instances is moved once.
     pub(super) fn encode_around(&self, body_octets: usize, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(body_octets + ENVELOPE_OCTETS);
-        wsman::encode_response(&mut octets, &self.request.response_action(), self.correlation, (self.call.ids)(), body);
-        octets
+        self.encode_with(body_octets, |_| {}, body)
     }
 
-    /// As [`Exchange::encode_around`], with more header blocks.
+    /// As [`Exchange::encode_around`], with more header blocks. That of a fragment is repeated.
+    //= FRG-02
     pub(super) fn encode_with(
         &self,
         body_octets: usize,
@@ -39,6 +40,12 @@ impl Exchange<'_> {
         body: impl FnOnce(&mut Writer<'_>),
     ) -> Vec<u8> {
         let mut octets = Vec::with_capacity(body_octets + ENVELOPE_OCTETS);
+        let header = |w: &mut Writer<'_>| {
+            if let Some(fragment) = &self.request.fragment {
+                fragment.write_header(w);
+            }
+            header(w);
+        };
         let (action, id) = (self.request.response_action(), (self.call.ids)());
         wsman::encode_response_with(&mut octets, &action, self.correlation, id, header, body);
         octets

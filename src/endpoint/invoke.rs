@@ -1,54 +1,28 @@
 //! Invoke: the checks that need no domain, the provider's row, and the answer that waits until a command is durable.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::cim::{Argument, Class, ClassId, Method, MethodInput, MethodResult, NamespaceId, Schema, Value};
-use crate::job::JobId;
+use crate::cim::{Argument, Class, ClassId, Method, MethodInput, NamespaceId, Schema};
 use crate::provider::{CallContext, Outcome as Called};
-use crate::replication::Denied;
 use crate::soap::{Fault, Selector, SelectorSet, SelectorValue, clipped};
-use crate::wscim::{self, CLASS_SELECTOR, Family, Resource};
-use crate::wsman::{self, Correlation, Invoke, Request, fault};
-use crate::xml::Writer;
-use crate::xml::text::{Encoding, encode};
+use crate::wscim::{self, CLASS_SELECTOR, Resource};
+use crate::wsman::{Correlation, Invoke, Request, fault};
+use crate::xml::text::Encoding;
 
-use super::{
-    Answer, Call, Endpoint, Journal, OPERATION_TIMEOUT, Outcome, Reply, Step, access, envelope_octets_max, keys,
-};
-
-/// The rest of an Invoke whose effect is being made durable: the envelope but for the method's result.
-#[derive(Debug)]
-pub struct Continuation {
-    /// The envelope up to where the body goes, and what follows it.
-    head: Vec<u8>,
-    tail: Vec<u8>,
-    class: ClassId,
-    /// The method as an index into the class's methods, and as the client spelled it.
-    method: usize,
-    spelling: String,
-    class_uri: String,
-    family: Family,
-    encoding: Encoding,
-    journal: Journal,
-    /// The faults' envelope, should the effect not be known in time.
-    timed_out: Box<Answer>,
-    /// How long the client is willing to wait.
-    pub timeout: Duration,
-}
+use super::continuation::{Continuation, Rest, check_room};
+use super::exchange::Exchange;
+use super::{Answer, Call, Endpoint, Journal, Reply, Step, access, keys};
 
 impl Endpoint {
     pub(super) fn invoke(
         &self,
-        call: &Call<'_>,
-        request: &Request<'_>,
+        exchange: &Exchange<'_>,
         invoke: &Invoke<'_>,
-        correlation: &Correlation<'_>,
-        encoding: Encoding,
         journal: &mut Journal,
     ) -> Result<Reply, Fault> {
+        let Exchange { call, request, correlation, octets_max, .. } = *exchange;
         journal.method = Some(clipped(&invoke.method).to_owned());
         journal.keys = keys(&request.selectors);
         let resource = self.resource(request)?;
@@ -77,25 +51,27 @@ impl Endpoint {
                 journal.job = Some(*job);
                 journal.vm = call.view.job(*job).map(|entry| entry.job.subject_name.clone());
             }
-            Called::Done(_) | Called::Denied(_) => {}
+            Called::Done(_) | Called::Denied(_) | Called::Amend(_) => {}
         }
-        let continuation =
-            Continuation::new(self, call, request, invoke, correlation, encoding, resource, class, index, journal);
-        let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
+        let rest = Rest::Output {
+            class: class.id,
+            method: index,
+            spelling: invoke.method.as_ref().to_owned(),
+            class_uri: request.resource_uri.as_ref().to_owned(),
+            family: resource.family,
+        };
+        let continuation = Continuation::new(exchange, journal, rest, &[]);
         // Told before anything is done, since it could not be told after.
-        //= CTL-07, CTL-08
-        check_room(octets_max, continuation.head.len() + continuation.tail.len() + OUTPUT_OCTETS)?;
+        check_room(octets_max, continuation.envelope_octets() + OUTPUT_OCTETS)?;
         Ok(Reply::Step(Box::new(match called {
             Called::Done(result) => {
-                let mut utf8 = continuation;
-                utf8.encoding = Encoding::Utf8;
-                let mut answer = self.answer(utf8, &result, None);
-                check_room(octets_max, answer.octets.len())?;
-                (answer.octets, answer.encoding) = (encode(answer.octets, encoding), encoding);
+                let answer = self.returned(continuation, &result, None);
+                check_room(octets_max, utf8_octets(&answer))?;
                 Step::Respond(answer)
             }
             Called::Denied(denied) => Step::Respond(self.denied(continuation, &denied)),
             Called::Submit(command) => Step::Submit(command, continuation),
+            Called::Amend(amendment) => Step::Amend(amendment, continuation),
             Called::Cancel(job) => Step::Cancel(job, continuation),
         })))
     }
@@ -137,95 +113,6 @@ impl Endpoint {
             self.schema.class(class).name
         )))
     }
-
-    /// Answers with the result of a command: `4096` and the job, or `0` from a backend that finished at once.
-    pub fn submitted(&self, continuation: Continuation, return_value: u32, job: Option<JobId>) -> Answer {
-        let out = job.and_then(|job| self.registry.job_path(job)).map(|path| ("Job", Value::Reference(Box::new(path))));
-        let result = MethodResult { return_value, out: out.into_iter().collect() };
-        self.answer(continuation, &result, job)
-    }
-
-    /// Answers with the end of a cancellation: 0, or why the job cannot be cancelled any more (DMTF job codes).
-    pub fn cancelled(&self, continuation: Continuation, job: JobId, return_value: u32) -> Answer {
-        self.answer(continuation, &MethodResult::code(return_value), Some(job))
-    }
-
-    /// Answers with a refusal of the domain.
-    pub fn denied(&self, continuation: Continuation, denied: &Denied) -> Answer {
-        let result = MethodResult::code(denied.return_value());
-        let mut answer = self.answer(continuation, &result, None);
-        answer.journal.outcome = Outcome::of_denied(denied);
-        answer
-    }
-
-    /// Answers that the operation took longer than the client waits. What was begun goes on; the same request again
-    /// gets its result.
-    pub fn timed_out(continuation: Continuation) -> Answer {
-        *continuation.timed_out
-    }
-
-    fn answer(&self, continuation: Continuation, result: &MethodResult, job: Option<JobId>) -> Answer {
-        let Continuation {
-            head: mut octets, tail, class, method, spelling, class_uri, family, encoding, journal, ..
-        } = continuation;
-        if let Some(method) = self.schema.class(class).methods.get(method) {
-            let mut w = Writer::new(&mut octets);
-            wscim::write_output(&mut w, method, &spelling, &class_uri, family, self.schema, result);
-        }
-        octets.extend_from_slice(&tail);
-        let journal = Journal { job: job.or(journal.job), ..journal };
-        Answer {
-            octets: encode(octets, encoding),
-            encoding,
-            is_fault: false,
-            status: 200,
-            journal: journal.with(Outcome::Returned(result.return_value)),
-        }
-    }
-}
-
-impl Continuation {
-    /// What the log says of the exchange so far.
-    pub fn journal(&self) -> &Journal {
-        &self.journal
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one exchange, each borrowed from another owner")]
-    fn new(
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        request: &Request<'_>,
-        invoke: &Invoke<'_>,
-        correlation: &Correlation<'_>,
-        encoding: Encoding,
-        resource: Resource,
-        class: &Class,
-        method: usize,
-        journal: &Journal,
-    ) -> Self {
-        let mut octets = Vec::with_capacity(2_048);
-        let mut split = 0;
-        let action = request.response_action();
-        wsman::encode_response(&mut octets, &action, correlation, (call.ids)(), |w| split = w.len());
-        let tail = octets.split_off(split);
-        let late = fault::timed_out(
-            "the operation was not finished in the time that the client allows; it goes on, and the same request again \
-             gets its result",
-        );
-        Self {
-            head: octets,
-            tail,
-            class: class.id,
-            method,
-            spelling: invoke.method.as_ref().to_owned(),
-            class_uri: request.resource_uri.as_ref().to_owned(),
-            family: resource.family,
-            encoding,
-            journal: journal.clone(),
-            timed_out: Box::new(endpoint.refuse(correlation, call.ids, encoding, journal.clone(), &late)),
-            timeout: request.operation_timeout.unwrap_or(OPERATION_TIMEOUT),
-        }
-    }
 }
 
 /// The selector that names a namespace.
@@ -237,13 +124,12 @@ fn namespace_selector(namespace: NamespaceId, schema: &Schema) -> SelectorSet {
 /// Room for the result of a method that changes something: a return value and the reference to a job.
 const OUTPUT_OCTETS: usize = 1_536;
 
-fn check_room(octets_max: usize, octets: usize) -> Result<(), Fault> {
-    if octets <= octets_max {
-        return Ok(());
+/// Octets of an answer in UTF-8, of which one in UTF-16 has at most half as many and a mark.
+fn utf8_octets(answer: &Answer) -> usize {
+    match answer.encoding {
+        Encoding::Utf8 => answer.octets.len(),
+        Encoding::Utf16Le { .. } | Encoding::Utf16Be { .. } => answer.octets.len().saturating_sub(2).div_ceil(2),
     }
-    Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
-        "the answer needs {octets} octets, more than MaxEnvelopeSize allows ({octets_max}); nothing was done"
-    )))
 }
 
 /// The virtual machine that a call names as a parameter, as the client spelled it.

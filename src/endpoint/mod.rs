@@ -4,10 +4,11 @@
 //! octets -> Document -> Request -> (access) -> Resource, ObjectPath, Query, MethodInput -> Provider -> octets
 //!                                                                                      \-> Step::Submit(Command)
 //! ```
-//! A `Submit` or `Cancel` is carried out by the caller; the `Continuation` then encodes the answer from its result, so
-//! that nothing is answered before it is durable.
+//! A `Submit`, `Amend` or `Cancel` is carried out by the caller; the `Continuation` then encodes the answer from its
+//! result, so that nothing is answered before it is durable.
 
 mod access;
+mod continuation;
 mod cursor;
 mod enumeration;
 mod exchange;
@@ -28,7 +29,7 @@ use crate::auth::Principal;
 use crate::cim::Schema;
 use crate::job::{JobId, Timestamp};
 use crate::provider::{Permissions, Registry};
-use crate::replication::{Command, View};
+use crate::replication::{Amendment, Command, View};
 use crate::soap::{Fault, FaultCode, SelectorSet, SelectorValue, clipped};
 use crate::wscim::Codec;
 use crate::wsman::{self, Correlation, Operation, Profile, fault};
@@ -38,8 +39,9 @@ use crate::xml::{Document, Limits};
 #[cfg(test)]
 mod tests;
 
+pub use continuation::Continuation;
 pub use cursor::CursorLimits;
-pub use invoke::Continuation;
+
 pub use journal::{Journal, Outcome};
 
 /// What an endpoint is allowed and what it tells of itself.
@@ -111,6 +113,8 @@ pub enum Step {
     Respond(Answer),
     /// Make this durable, then let the continuation answer.
     Submit(Box<Command>, Continuation),
+    /// Make this change of settings durable, then let the continuation answer from the view that shows it.
+    Amend(Box<Amendment>, Continuation),
     /// Ask for the end of this job, then let the continuation answer.
     Cancel(JobId, Continuation),
     /// It takes longer than a moment: nothing was done yet; make the same call on a thread that may take its time.

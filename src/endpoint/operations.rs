@@ -2,7 +2,7 @@
 
 use crate::cim::ClassId;
 use crate::provider::ReadContext;
-use crate::soap::{Fault, SelectorSet};
+use crate::soap::{Fault, FaultCode, SelectorSet};
 use crate::wscim::Resource;
 use crate::wsman::{self, Correlation, Operation, Request, fault};
 use crate::xml::text::Encoding;
@@ -23,7 +23,7 @@ impl Endpoint {
         access::check(call.principal, access::operation_role(&request.operation), request.operation.name())?;
         options::check(request, self.settings.profile)?;
         let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
-        let exchange = Exchange { endpoint: self, call, request, correlation, octets_max };
+        let exchange = Exchange { endpoint: self, call, request, correlation, encoding, octets_max };
         match &request.operation {
             Operation::Identify(namespace) => {
                 let mut octets = Vec::with_capacity(1_024);
@@ -37,11 +37,10 @@ impl Endpoint {
             Operation::Release(release) => exchange.release(release),
             Operation::RenewEnumeration(renew) => exchange.renew_enumeration(renew),
             Operation::EnumerationStatus(status) => exchange.enumeration_status(status),
-            Operation::Invoke(invoke) => self.invoke(call, request, invoke, correlation, encoding, journal),
-            Operation::Put(_) | Operation::Create(_) | Operation::Delete => Err(fault::action_mismatch(format!(
-                "{} is not offered for this resource; settings change through the methods of Msvm_ReplicationService",
-                request.operation.name()
-            ))),
+            Operation::Invoke(invoke) => self.invoke(&exchange, invoke, journal),
+            Operation::Put(representation) => exchange.put(*representation, journal),
+            Operation::Create(representation) => exchange.create(*representation, journal),
+            Operation::Delete => exchange.delete(journal),
         }
     }
 
@@ -49,15 +48,14 @@ impl Endpoint {
     //= RES-18
     pub(super) fn resource(&self, request: &Request<'_>) -> Result<Resource, Fault> {
         let found = Resource::resolve(&request.resource_uri, &request.selectors, self.schema);
-        let names_namespace = Resource::resolve(&request.resource_uri, &SelectorSet::default(), self.schema)
-            .is_ok_and(|resource| !resource.family.names_namespace());
-        match found {
-            // With one selector less there was nothing wrong: the two name different namespaces.
-            Err(conflict) if names_namespace && self.settings.profile.namespace_conflict_is_internal => {
-                Err(fault::internal_error(conflict.reason))
-            }
-            found => found,
+        let Err(conflict) = found else { return found };
+        let alone = Resource::resolve(&request.resource_uri, &SelectorSet::default(), self.schema);
+        // Without the selector there was nothing wrong: the two name different namespaces.
+        let is_conflict = conflict.code == FaultCode::Receiver && alone.is_ok();
+        if is_conflict && !self.settings.profile.namespace_conflict_is_internal {
+            return Err(fault::invalid_selectors_invalid_value(conflict.reason));
         }
+        Err(conflict)
     }
 
     pub(super) fn read_context<'c>(&'c self, call: &'c Call<'_>) -> ReadContext<'c> {

@@ -135,6 +135,18 @@ messages! {
             "Restore the image at the path that is named, or correct the inventory.",
             "Repeat the call.",
         ];
+    SETTINGS_CHANGED = "FBD1015", "Somebody else changed the settings of", cause::OTHER,
+        "The settings are not those any more that the change was made from",
+        ["Read the settings again.", "Change what they are now."];
+    ENTRY_EXISTS = "FBD1016", "There is an authorization entry already for", cause::CONFIGURATION,
+        "A primary host has one authorization entry",
+        ["Modify the entry that is there, or remove it first."];
+    NO_ENTRY = "FBD1017", "There is no authorization entry for", cause::CONFIGURATION,
+        "No primary host of this name is authorized",
+        ["Enumerate Msvm_ReplicationAuthorizationSettingData."];
+    ENTRIES_FULL = "FBD1018", "No further authorization entry is kept for", cause::THRESHOLD,
+        "The server keeps a bounded number of authorization entries",
+        ["Remove entries that are not needed any more."];
     REQUEST_PANICKED = "FBD1101", "A bug ended a request of", cause::PROGRAM,
         "The server met a bug while it answered; the connection goes on",
         ["Report the place that the log names.", "Look at the jobs before you repeat a call that changes something."];

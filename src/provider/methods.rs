@@ -5,8 +5,10 @@ use crate::cim::{Argument, CimError, CimInstance, CimStatus, ClassId, MethodInpu
 use crate::replication::{Command, Denied, EnabledState, Operation, ReplicationSettings, ReplicationState, Vm};
 
 use super::lookup::vm_kept;
-use super::msvm::{self, ErrorSlots, SettingSlots};
+use super::msvm::{self, AuthorizationSlots, ErrorSlots, ServiceSlots, SettingSlots};
 use super::{CallContext, Outcome, SchemaMismatch};
+
+mod settings;
 
 /// Whether a method only reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +17,16 @@ pub enum Access {
     Read,
     /// It changes something.
     Operate,
+    /// It changes what holds for the whole service.
+    Administer,
 }
 
 /// What the handlers need of the schema.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MethodSlots {
     settings: SettingSlots,
+    service: ServiceSlots,
+    authorization: AuthorizationSlots,
     errors: ErrorSlots,
 }
 
@@ -45,6 +51,11 @@ const TABLE: &[(&str, &str, Access, Handler)] = &[
     ("Msvm_ReplicationService", "CommitFailover", Access::Operate, commit_failover),
     ("Msvm_ReplicationService", "RevertFailover", Access::Operate, revert_failover),
     ("Msvm_ReplicationService", "ReverseReplicationRelationship", Access::Operate, reverse_relationship),
+    ("Msvm_ReplicationService", "ModifyReplicationSettings", Access::Operate, settings::modify_replication),
+    ("Msvm_ReplicationService", "ModifyServiceSettings", Access::Administer, settings::modify_service),
+    ("Msvm_ReplicationService", "AddAuthorizationEntry", Access::Administer, settings::add_authorization),
+    ("Msvm_ReplicationService", "ModifyAuthorizationEntry", Access::Administer, settings::modify_authorization),
+    ("Msvm_ReplicationService", "RemoveAuthorizationEntry", Access::Administer, settings::remove_authorization),
     ("Msvm_ComputerSystem", "RequestStateChange", Access::Operate, request_state_change),
     ("Msvm_ComputerSystem", "RequestReplicationStateChange", Access::Operate, request_replication_state_change),
     ("Msvm_ComputerSystem", "RequestReplicationStateChangeEx", Access::Operate, request_replication_state_change),
@@ -55,7 +66,12 @@ const TABLE: &[(&str, &str, Access, Handler)] = &[
 
 /// The rows, with their classes and methods looked up.
 pub(super) fn rows(schema: &Schema) -> Result<Vec<Row>, SchemaMismatch> {
-    let slots = MethodSlots { settings: SettingSlots::resolve(schema)?, errors: ErrorSlots::resolve(schema)? };
+    let slots = MethodSlots {
+        settings: SettingSlots::resolve(schema)?,
+        service: ServiceSlots::resolve(schema)?,
+        authorization: AuthorizationSlots::resolve(schema)?,
+        errors: ErrorSlots::resolve(schema)?,
+    };
     TABLE
         .iter()
         .map(|(class, name, access, handler)| {

@@ -8,6 +8,7 @@ pub mod msvm;
 mod permissions;
 mod scoped;
 mod slots;
+mod write;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -18,13 +19,14 @@ use crate::cim::{
     Resolved, Schema,
 };
 use crate::job::{JobId, Timestamp};
-use crate::replication::{Command, Denied, View};
+use crate::replication::{Amendment, Command, Denied, View};
 
 pub use lookup::{keys_match, text_of};
 pub use methods::{Access, Row};
 pub use msvm::Walk;
 pub use permissions::{Dimension, Missing, Patterns, Permissions, Rule, Rules};
 pub use scoped::Scoped;
+pub use write::{Created, Takes, Unwritten, Values, with_values};
 
 /// The place of an instance in its class's order of enumeration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +127,45 @@ pub trait Provider: Send + Sync + fmt::Debug {
         after: Option<Key>,
         sink: &mut dyn Sink,
     ) -> Flow;
+
+    /// What the class takes besides reads and methods.
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    /// What a client does instead of a Put, a Create or a Delete that the class does not take.
+    fn instead(&self) -> &'static str {
+        INSTEAD
+    }
+
+    /// The slots of the properties that a client may set.
+    fn writable(&self) -> &[u16] {
+        &[]
+    }
+
+    /// The change that a Put asks for: `values` of properties that may be set, over those of the present instance.
+    fn modify(&self, cx: &ReadContext<'_>, present: &CimInstance, values: &Values) -> Result<Amendment, Unwritten> {
+        let _ = (cx, present, values);
+        Err(Unwritten::NotTaken)
+    }
+
+    /// The instance that a Create asks for: `values` of keys and of properties that may be set.
+    fn create(&self, cx: &ReadContext<'_>, values: &Values) -> Result<Created, Unwritten> {
+        let _ = (cx, values);
+        Err(Unwritten::NotTaken)
+    }
+
+    /// The change that a Delete asks for.
+    fn delete(&self, cx: &ReadContext<'_>, present: &CimInstance) -> Result<Amendment, Unwritten> {
+        let _ = (cx, present);
+        Err(Unwritten::NotTaken)
+    }
 }
+
+/// What is told of classes that have nothing better to say in [`Provider::instead`].
+pub const INSTEAD: &str = "settings change by a Put of Msvm_ReplicationSettingData, \
+     Msvm_ReplicationServiceSettingData or Msvm_ReplicationAuthorizationSettingData, and all else by methods of \
+     Msvm_ReplicationService and Msvm_ComputerSystem";
 
 /// What a method handler decided.
 #[derive(Debug)]
@@ -136,6 +176,8 @@ pub enum Outcome {
     Denied(Denied),
     /// Make this command durable, then answer with its job.
     Submit(Box<Command>),
+    /// Make this change durable, then answer 0.
+    Amend(Box<Amendment>),
     /// Ask for the end of a job.
     Cancel(JobId),
 }
@@ -213,6 +255,11 @@ impl Registry {
         let related = |row: &Row| schema.is_a(class, row.class) || schema.is_a(row.class, class);
         let row = self.rows.iter().find(|row| row.name == method && related(row));
         row.ok_or_else(|| not_offered(&schema.class(class).name, method))
+    }
+
+    /// The row of the method that does the same as a Put, a Create or a Delete.
+    pub fn counterpart(&self, method: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == method)
     }
 
     /// The classes that have instances.

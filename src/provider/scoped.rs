@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use crate::job::JobId;
-use crate::replication::{BackendInfo, JobEntry, PointId, RecoveryPoint, View, Vm, VmId};
+use crate::replication::{
+    Authorization, AuthorizationId, BackendInfo, JobEntry, PointId, RecoveryPoint, ServiceSettings, View, Vm, VmId,
+};
 
 use super::permissions::{Dimension, Permissions};
 
@@ -115,6 +117,21 @@ impl<'v> Scoped<'v> {
     /// Jobs in the order of their ids, from behind `after`.
     pub fn jobs_after(self, after: Option<JobId>) -> impl Iterator<Item = &'v Arc<JobEntry>> {
         self.view.jobs_after(after).filter(move |entry| self.shows_job(entry))
+    }
+
+    /// Settings of the replication service.
+    pub fn service_settings(self) -> &'v ServiceSettings {
+        self.view.service_settings()
+    }
+
+    /// The authorization entry with this id.
+    pub fn authorization(self, id: AuthorizationId) -> Option<&'v Authorization> {
+        self.view.authorization(id).map(|entry| &**entry)
+    }
+
+    /// Authorization entries in the order of their ids, from behind `after`.
+    pub fn authorizations_after(self, after: Option<AuthorizationId>) -> impl Iterator<Item = &'v Authorization> {
+        self.view.authorizations_after(after).map(|entry| &**entry)
     }
 
     /// How many virtual machines there are; unknown where some are kept from the caller.

@@ -89,6 +89,30 @@ pub enum Denied {
         /// Name of the virtual machine.
         vm: String,
     },
+    /// 32774: what was to be changed has changed in the meantime.
+    #[error("{what} changed in the meantime; read it again, and change what it is now")]
+    Changed {
+        /// What.
+        what: &'static str,
+    },
+    /// 32773: there is an entry for this host already.
+    #[error("there is an authorization entry for '{0}' already; modify or remove that one")]
+    EntryExists(String),
+    /// 32773: there is no entry for this host.
+    #[error("there is no authorization entry for '{0}'; enumerate Msvm_ReplicationAuthorizationSettingData")]
+    NoEntry(String),
+    /// 32778: no further entry is kept.
+    #[error("there are {entries_max} authorization entries, and no more are kept; remove some")]
+    EntriesFull {
+        /// How many are kept.
+        entries_max: usize,
+    },
+    /// 32775: settings of a replication that there is none of.
+    #[error("virtual machine '{vm}' is not replicated, so that its replication has no settings to change")]
+    NotReplicated {
+        /// Name of the virtual machine.
+        vm: String,
+    },
     /// 32775: state, role or power state does not allow it.
     #[error("virtual machine '{vm}' is not in a state that allows {what}: {state}")]
     InvalidState {
@@ -144,7 +168,11 @@ impl Denied {
             Self::UnknownPoint { .. } => &Message::UNKNOWN_POINT,
             Self::InvalidSetting(_) | Self::InvalidParameter { .. } => &Message::INVALID_SETTING,
             Self::InUse { .. } => &Message::IN_USE,
-            Self::InvalidState { .. } => &Message::INVALID_STATE,
+            Self::Changed { .. } => &Message::SETTINGS_CHANGED,
+            Self::EntryExists(_) => &Message::ENTRY_EXISTS,
+            Self::NoEntry(_) => &Message::NO_ENTRY,
+            Self::EntriesFull { .. } => &Message::ENTRIES_FULL,
+            Self::InvalidState { .. } | Self::NotReplicated { .. } => &Message::INVALID_STATE,
             Self::WrongType(_) => &Message::WRONG_TYPE,
             Self::BackendNotLoaded { .. } => &Message::BACKEND_NOT_LOADED,
             Self::PeerUnreachable { .. } => &Message::PEER_UNREACHABLE,
@@ -171,12 +199,14 @@ impl Denied {
             Self::UnknownVm(_)
             | Self::UnknownPoint { .. }
             | Self::InvalidSetting(_)
-            | Self::InvalidParameter { .. } => 32773,
-            Self::InUse { .. } => 32774,
-            Self::InvalidState { .. } => 32775,
+            | Self::InvalidParameter { .. }
+            | Self::EntryExists(_)
+            | Self::NoEntry(_) => 32773,
+            Self::InUse { .. } | Self::Changed { .. } => 32774,
+            Self::InvalidState { .. } | Self::NotReplicated { .. } => 32775,
             Self::WrongType(_) => 32776,
             Self::BackendNotLoaded { .. } | Self::PeerUnreachable { .. } => 32777,
-            Self::JobTableFull { .. } => 32778,
+            Self::JobTableFull { .. } | Self::EntriesFull { .. } => 32778,
             Self::ImageMissing { .. } => 32779,
         }
     }

@@ -2,14 +2,18 @@
 //! settings, and the immutable view that every read goes through.
 
 mod admit;
+mod amend;
 mod operation;
+mod service;
 mod settings;
 mod state;
 mod view;
 mod vm;
 
 pub use admit::{Admission, Denied, admit};
+pub use amend::{Amended, Amendment, amend};
 pub use operation::{Command, Operation, Submitted};
+pub use service::{AUTHORIZATIONS_MAX, Authorization, AuthorizationId, ServiceSettings};
 pub use settings::{ReplicationSettings, SettingError};
 pub use state::{InvalidState, Prior, Site, Standing, VmEvent, apply};
 pub use view::{BackendInfo, Change, JobEntry, View};

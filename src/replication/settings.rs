@@ -91,7 +91,7 @@ pub struct SettingError {
 }
 
 /// Longest text accepted for one setting, octets. Settings are stored and shown back, so they are bounded.
-const TEXT_OCTETS_MAX: usize = 4096;
+pub(super) const TEXT_OCTETS_MAX: usize = 4096;
 /// Most disks listed.
 const DISKS_MAX: usize = 256;
 
@@ -182,17 +182,17 @@ impl ReplicationSettings {
     }
 }
 
-fn wrong(property: &'static str, message: String) -> SettingError {
+pub(super) fn wrong(property: &'static str, message: String) -> SettingError {
     SettingError { property, message }
 }
 
 /// The start of a value received, for a message.
-fn shown(value: &str) -> String {
+pub(super) fn shown(value: &str) -> String {
     value.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
 /// Whether a text has the shape of a DNS name or an address: letters, digits, `-`, `_`, `.`, and `:` for IPv6.
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let labels_hold = text
         .split('.')
         .all(|label| (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-'));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap, OrdSet};
 
 use super::operation::{Operation, Submitted};
+use super::service::{Authorization, AuthorizationId, ServiceSettings};
 use super::vm::{PointId, RecoveryPoint, Vm, VmId};
 use crate::job::{Job, JobId, Progress};
 
@@ -74,6 +75,12 @@ pub enum Change {
     Answer([u8; 32], Submitted),
     /// The answer is forgotten.
     AnswerRemoved([u8; 32]),
+    /// The service has new settings; older revisions than the present one are ignored.
+    Service(Arc<ServiceSettings>),
+    /// An authorization entry is new or changed; likewise.
+    Authorization(Arc<Authorization>),
+    /// An authorization entry is gone, by the transaction of this revision.
+    AuthorizationRemoved(AuthorizationId, u64),
 }
 
 /// Everything that can be read, at one moment.
@@ -91,6 +98,8 @@ pub struct View {
     vm_jobs: OrdSet<(VmId, JobId)>,
     jobs_live: usize,
     answers: HashMap<[u8; 32], Submitted>,
+    service: Arc<ServiceSettings>,
+    authorizations: OrdMap<AuthorizationId, Arc<Authorization>>,
 }
 
 impl View {
@@ -213,6 +222,30 @@ impl View {
         self.answers.get(key).copied()
     }
 
+    /// Settings of the replication service.
+    #[must_use]
+    pub fn service_settings(&self) -> &Arc<ServiceSettings> {
+        &self.service
+    }
+
+    /// The authorization entry with this id.
+    #[must_use]
+    pub fn authorization(&self, id: AuthorizationId) -> Option<&Arc<Authorization>> {
+        self.authorizations.get(&id)
+    }
+
+    /// Authorization entries in the order of their ids, from behind `after`.
+    pub fn authorizations_after(&self, after: Option<AuthorizationId>) -> impl Iterator<Item = &Arc<Authorization>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.authorizations.range((start, Bound::Unbounded)).map(|(_, entry)| entry)
+    }
+
+    /// Number of authorization entries.
+    #[must_use]
+    pub fn authorizations_len(&self) -> usize {
+        self.authorizations.len()
+    }
+
     /// Applies one change. For the engine's publisher; every other holder has an immutable view.
     pub fn apply(&mut self, change: Change) {
         match change {
@@ -236,6 +269,22 @@ impl View {
             }
             Change::AnswerRemoved(key) => {
                 self.answers.remove(&key);
+            }
+            Change::Service(settings) => {
+                if self.service.revision <= settings.revision {
+                    self.service = settings;
+                }
+            }
+            Change::Authorization(entry) => {
+                let id = entry.id();
+                if self.authorizations.get(&id).is_none_or(|present| present.revision <= entry.revision) {
+                    self.authorizations.insert(id, entry);
+                }
+            }
+            Change::AuthorizationRemoved(id, revision) => {
+                if self.authorizations.get(&id).is_some_and(|present| present.revision <= revision) {
+                    self.authorizations.remove(&id);
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::auth::Principal;
 use crate::endpoint::{Answer, Call, Continuation, Endpoint, Journal, Outcome, Pace, Step};
 use crate::job::JobId;
 use crate::provider::Rules;
-use crate::replication::{Command, Denied};
+use crate::replication::{Amendment, Command, Denied};
 use crate::service::{CancelDenied, Engine};
 use crate::transport::{
     self, AnswerFuture, CONTENT_TYPE_UTF8, CONTENT_TYPE_UTF16, Handler, Login, Peer, RequestContext,
@@ -115,10 +115,13 @@ impl Shared {
         };
         Ok(match step {
             Step::Respond(answer) => answer,
-            Step::Submit(_, continuation) if !self.may_change(context, &continuation) => {
+            Step::Submit(_, continuation) | Step::Amend(_, continuation)
+                if !self.may_change(context, &continuation) =>
+            {
                 self.endpoint.denied(continuation, &Denied::EngineFailed { reason: UNRECORDED.to_owned() })
             }
             Step::Submit(command, continuation) => self.submit(*command, continuation).await,
+            Step::Amend(amendment, continuation) => self.amend(*amendment, continuation).await,
             Step::Cancel(job, continuation) if !self.may_change(context, &continuation) => {
                 let denied = CancelDenied::EngineFailed { reason: UNRECORDED.to_owned() };
                 self.endpoint.cancelled(continuation, job, denied.return_value())
@@ -163,15 +166,23 @@ impl Shared {
     /// The engine carries a submission to its end even when nobody waits for it any more.
     async fn submit(&self, command: Command, continuation: Continuation) -> Answer {
         match self.in_time(&continuation, self.engine.submit(command)).await {
-            None => Endpoint::timed_out(continuation),
+            None => self.endpoint.timed_out(continuation),
             Some(Ok(submitted)) => self.endpoint.submitted(continuation, submitted.return_value, submitted.job),
+            Some(Err(denied)) => self.endpoint.denied(continuation, &denied),
+        }
+    }
+
+    async fn amend(&self, amendment: Amendment, continuation: Continuation) -> Answer {
+        match self.in_time(&continuation, self.engine.amend(amendment)).await {
+            None => self.endpoint.timed_out(continuation),
+            Some(Ok(())) => self.endpoint.amended(continuation, &self.engine.view(), self.engine.now()),
             Some(Err(denied)) => self.endpoint.denied(continuation, &denied),
         }
     }
 
     async fn cancel(&self, job: JobId, continuation: Continuation) -> Answer {
         let return_value = match self.in_time(&continuation, self.engine.cancel(job)).await {
-            None => return Endpoint::timed_out(continuation),
+            None => return self.endpoint.timed_out(continuation),
             Some(Ok(())) => 0,
             Some(Err(denied)) => {
                 if let CancelDenied::EngineFailed { reason } = &denied {

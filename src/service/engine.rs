@@ -285,6 +285,10 @@ fn fill(view: &mut View, contents: &Contents) -> Vec<JobId> {
     for answer in &contents.answers {
         view.apply(Change::Answer(answer.key, answer.answer));
     }
+    view.apply(Change::Service(Arc::new(contents.service.clone())));
+    for entry in &contents.authorizations {
+        view.apply(Change::Authorization(Arc::new(entry.clone())));
+    }
     live.sort_unstable();
     live.into_iter().map(|(_, _, _, id)| id).collect()
 }

@@ -8,9 +8,10 @@ use tokio::sync::watch;
 
 use super::engine::OpenError;
 use super::record::{
-    ANSWER_PREFIX, AnswerRecord, FINISH_PREFIX, FinishRecord, JOB_PREFIX, VM_PREFIX, read, read_job, read_vm,
+    ANSWER_PREFIX, AUTHORIZATION_PREFIX, AnswerRecord, FINISH_PREFIX, FinishRecord, JOB_PREFIX, SERVICE_KEY, VM_PREFIX,
+    read, read_job, read_vm,
 };
-use crate::replication::{Change, JobEntry, View, Vm};
+use crate::replication::{Authorization, Change, JobEntry, ServiceSettings, View, Vm};
 use crate::store::{Store, Versioned};
 
 /// Records read per page.
@@ -69,16 +70,19 @@ impl Publisher {
 }
 
 /// Everything that the store holds.
+#[derive(Default)]
 pub(super) struct Contents {
     pub(super) vms: Vec<Vm>,
     pub(super) jobs: Vec<JobEntry>,
     pub(super) answers: Vec<AnswerRecord>,
     pub(super) finishes: Vec<FinishRecord>,
+    pub(super) service: ServiceSettings,
+    pub(super) authorizations: Vec<Authorization>,
 }
 
 /// Reads everything. Blocks; an unreadable record is named.
 pub(super) fn load(store: &dyn Store) -> Result<Contents, OpenError> {
-    let mut contents = Contents { vms: Vec::new(), jobs: Vec::new(), answers: Vec::new(), finishes: Vec::new() };
+    let mut contents = Contents::default();
     for_each(store, VM_PREFIX, |key, stored| {
         contents.vms.push(read_vm(key, stored)?);
         Ok(())
@@ -95,6 +99,15 @@ pub(super) fn load(store: &dyn Store) -> Result<Contents, OpenError> {
         contents.finishes.push(read(key, stored)?);
         Ok(())
     })?;
+    for_each(store, AUTHORIZATION_PREFIX, |key, stored| {
+        let entry: Authorization = read(key, stored)?;
+        contents.authorizations.push(Authorization { revision: stored.revision.0, ..entry });
+        Ok(())
+    })?;
+    if let Some(stored) = store.get(SERVICE_KEY)? {
+        let settings: ServiceSettings = read(SERVICE_KEY, &stored)?;
+        contents.service = ServiceSettings { revision: stored.revision.0, ..settings };
+    }
     check_names(&contents.vms)?;
     Ok(contents)
 }

@@ -17,6 +17,7 @@
 //! * Checkpoints are made when a phase changes; after a restart a job goes on from its last one with a new epoch.
 //! * No lock is held over input or output.
 
+mod amend;
 mod cancel;
 mod clock;
 mod engine;

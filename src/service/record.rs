@@ -7,6 +7,8 @@
 //! | `/job/GUID` | a job with its operation |
 //! | `/answer/HEX` | what was answered under an idempotency key |
 //! | `/finish/GUID` | a complete failback whose backend has not cleaned up yet |
+//! | `/service` | the settings of the replication service |
+//! | `/authorization/HEX` | a host that may replicate here |
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::OpenError;
 use crate::job::{Job, JobId, Progress, Timestamp};
-use crate::replication::{JobEntry, Operation, PointId, Submitted, Vm, VmId};
+use crate::replication::{AuthorizationId, JobEntry, Operation, PointId, Submitted, Vm, VmId};
 use crate::store::{Op, Versioned};
 
 /// The version that is written, and the only one that is read.
@@ -26,6 +28,8 @@ pub(super) const VM_PREFIX: &str = "/vm/";
 pub(super) const JOB_PREFIX: &str = "/job/";
 pub(super) const ANSWER_PREFIX: &str = "/answer/";
 pub(super) const FINISH_PREFIX: &str = "/finish/";
+pub(super) const SERVICE_KEY: &str = "/service";
+pub(super) const AUTHORIZATION_PREFIX: &str = "/authorization/";
 
 pub(super) fn vm_key(id: VmId) -> String {
     format!("{VM_PREFIX}{id}")
@@ -51,6 +55,10 @@ pub(super) fn answer_key(key: &[u8; 32]) -> String {
 
 pub(super) fn finish_key(job: JobId) -> String {
     format!("{FINISH_PREFIX}{job}")
+}
+
+pub(super) fn authorization_key(id: AuthorizationId) -> String {
+    format!("{AUTHORIZATION_PREFIX}{:032x}", id.0)
 }
 
 #[derive(Serialize)]

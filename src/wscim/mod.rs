@@ -5,6 +5,7 @@ mod epr;
 mod error;
 mod instance;
 mod parameters;
+mod representation;
 mod resource;
 mod xpath;
 
@@ -13,5 +14,6 @@ pub use epr::{object_path, path_from_epr, path_of, path_to_epr};
 pub use error::fault_of;
 pub use instance::{Codec, write_included, write_instance, write_projection, write_value};
 pub use parameters::{decode_input, write_output};
+pub use representation::{Representation, decode_fragment, decode_representation, decode_text};
 pub use resource::{CLASS_SELECTOR, Family, Resource, Target, selected_namespace};
 pub use xpath::{XPath, XPathError};

@@ -42,6 +42,8 @@ fn request<'d>(
             options: OptionSet::default(),
             operation_timeout: None,
             envelope_octets_max: None,
+            fragment: None,
+            wants_epr: false,
             wants_total_estimate: false,
             operation: Operation::Identify(namespace),
         });
@@ -56,6 +58,8 @@ fn request<'d>(
         options: headers.options()?,
         operation_timeout: headers.operation_timeout()?,
         envelope_octets_max: headers.envelope_octets_max()?,
+        fragment: headers.fragment(matches!(operation, Named::Get | Named::Put))?,
+        wants_epr: headers.wants_epr(),
         wants_total_estimate: headers.wants_total_estimate(),
         operation: operation.parse(envelope, profile)?,
         action,

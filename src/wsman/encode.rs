@@ -59,6 +59,7 @@ fn write_header(
     for parameter in parameters {
         parameter.write_self_contained(w);
     }
+    w.raw(&correlation.kept_parameters);
 }
 
 /// Append a whole answer; `body` writes what stands in `s:Body`.
@@ -124,7 +125,10 @@ pub fn encode_fault_within(
     let mut left = correlation.clone();
     let less: [fn(&mut Correlation<'_>); 4] = [
         |_| {},
-        |left| (left.reply_parameters, left.fault_parameters) = (Vec::new(), None),
+        |left| {
+            (left.reply_parameters, left.fault_parameters) = (Vec::new(), None);
+            left.kept_parameters.clear();
+        },
         |left| (left.operation_id, left.sequence_id, left.activity_id) = (None, None, None),
         |left| left.relates_to = None,
     ];

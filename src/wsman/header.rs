@@ -2,11 +2,12 @@
 
 use super::duration::{DurationError, parse_duration};
 use super::fault;
+use super::fragment::Fragment;
 use super::profile::Profile;
 use crate::soap::{
     Envelope, Fault, OptionSet, SelectorError, SelectorSet, clipped, is_anonymous, is_mandatory, trimmed,
 };
-use crate::xml::{Element, name};
+use crate::xml::{Element, Writer, name};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,15 +37,42 @@ pub struct Correlation<'d> {
     pub activity_id: Option<Cow<'d, str>>,
     /// `xml:lang` of `wsman:Locale`: a hint; answers are in English. //= CTL-13
     pub locale: Option<Cow<'d, str>>,
+    /// Reference parameters as ready markup, of a request that is gone: see [`Correlation::kept`].
+    pub kept_parameters: String,
     /// MaxEnvelopeSize of the request, when it can be obeyed: a fault keeps to it too. //= CTL-07
     pub envelope_octets_max: Option<u32>,
     /// Name of this machine for `WSManFault/@Machine`, which the caller fills in; `localhost` when it does not.
     pub machine: Option<Arc<str>>,
 }
 
+impl Correlation<'_> {
+    /// The same for a fault that is written when the request is gone.
+    #[must_use]
+    pub fn kept(&self) -> Correlation<'static> {
+        let owned = |text: &Option<Cow<'_, str>>| text.as_ref().map(|text| Cow::Owned(text.clone().into_owned()));
+        let mut octets = Vec::new();
+        let mut w = Writer::new(&mut octets);
+        for parameter in self.fault_parameters.as_ref().unwrap_or(&self.reply_parameters) {
+            parameter.write_self_contained(&mut w);
+        }
+        Correlation {
+            relates_to: owned(&self.relates_to),
+            reply_parameters: Vec::new(),
+            fault_parameters: None,
+            operation_id: owned(&self.operation_id),
+            sequence_id: owned(&self.sequence_id),
+            activity_id: owned(&self.activity_id),
+            locale: owned(&self.locale),
+            kept_parameters: String::from_utf8(octets).unwrap_or_default(),
+            envelope_octets_max: self.envelope_octets_max,
+            machine: self.machine.clone(),
+        }
+    }
+}
+
 /// Header blocks that are understood, by local name: those of WS-Addressing and of WS-Management, and Microsoft's.
 const ADDRESSING: [&str; 7] = ["To", "From", "ReplyTo", "FaultTo", "Action", "MessageID", "RelatesTo"];
-const WSMAN: [&str; 8] = [
+const WSMAN: [&str; 9] = [
     "RequestTotalItemsCountEstimate",
     "ResourceURI",
     "SelectorSet",
@@ -53,6 +81,7 @@ const WSMAN: [&str; 8] = [
     "MaxEnvelopeSize",
     "Locale",
     "FragmentTransfer",
+    "RequestEPR",
 ];
 const WSMAN_MS: [&str; 5] = ["DataLocale", "SessionId", "OperationID", "SequenceId", "ActivityId"];
 
@@ -82,6 +111,7 @@ pub(super) struct Headers<'d> {
     locale: Option<Element<'d>>,
     fragment_transfer: Option<Element<'d>>,
     total_estimate: Option<Element<'d>>,
+    request_epr: Option<Element<'d>>,
     data_locale: Option<Element<'d>>,
     /// The first block that came twice.
     duplicate: Option<Element<'d>>,
@@ -144,6 +174,7 @@ impl<'d> Headers<'d> {
             (name::WSMAN_MS, "DataLocale") => Some(&mut self.data_locale),
             (name::WSMAN, "FragmentTransfer") => Some(&mut self.fragment_transfer),
             (name::WSMAN, "RequestTotalItemsCountEstimate") => Some(&mut self.total_estimate),
+            (name::WSMAN, "RequestEPR") => Some(&mut self.request_epr),
             _ => None,
         }
     }
@@ -222,13 +253,12 @@ impl<'d> Headers<'d> {
 
     /// What the request asks for and this service never does. //= CTL-14 CTL-25 FRG-03
     pub(super) fn check_features(&self, profile: &Profile) -> Result<(), Box<Fault>> {
-        if let Some(block) = self.fragment_transfer {
-            if profile.fragment_needs_must_understand && !is_mandatory(block) {
-                let what = "the header FragmentTransfer needs mustUnderstand=\"true\"";
-                return Err(Box::new(fault::invalid_message_information_header(what)));
-            }
-            let what = "fragments of a representation cannot be transferred";
-            return Err(Box::new(fault::unsupported_feature_fragment_level_access(what)));
+        if let Some(block) = self.fragment_transfer
+            && profile.fragment_needs_must_understand
+            && !is_mandatory(block)
+        {
+            let what = "the header FragmentTransfer needs mustUnderstand=\"true\"";
+            return Err(Box::new(fault::invalid_message_information_header(what)));
         }
         if let Some(lang) = foreign_language(self.locale) {
             let what = format!("answers are in English; the locale {:?} cannot be obeyed", clipped(&lang));
@@ -244,6 +274,24 @@ impl<'d> Headers<'d> {
     /// Whether the answer is to tell how many items an enumeration has. //= ENU-12
     pub(super) fn wants_total_estimate(&self) -> bool {
         self.total_estimate.is_some()
+    }
+
+    /// The part of the representation that a Get or a Put is about. Of other operations a part is never taken for the
+    /// whole. //= FRG-01
+    pub(super) fn fragment(&self, takes_fragments: bool) -> Result<Option<Fragment<'d>>, Box<Fault>> {
+        match self.fragment_transfer {
+            None => Ok(None),
+            Some(block) if takes_fragments => Fragment::parse(block).map(Some),
+            Some(_) => {
+                let what = "FragmentTransfer is offered with Get and Put, and not with this operation";
+                Err(Box::new(fault::unsupported_feature_fragment_level_access(what)))
+            }
+        }
+    }
+
+    /// Whether the answer is to name the resource. //= CTL-24
+    pub(super) const fn wants_epr(&self) -> bool {
+        self.request_epr.is_some()
     }
 
     /// MaxEnvelopeSize. //= CTL-10 CTL-11

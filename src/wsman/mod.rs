@@ -10,6 +10,7 @@ mod duration;
 mod encode;
 mod enumeration;
 pub mod fault;
+mod fragment;
 mod header;
 mod identify;
 mod invoke;
@@ -27,6 +28,7 @@ pub use enumeration::{
     Enumerate, EnumerationMode, Filter, GetStatus, PolymorphismMode, Pull, Release, Renew, write_enumerate_response,
     write_pull_response, write_release_response, write_renew_response, write_status_response, write_total_estimate,
 };
+pub use fragment::{Fragment, FragmentPath, Target};
 pub use header::Correlation;
 pub use identify::{IdentityNamespace, encode_identify_response, write_identify_response};
 pub use invoke::Invoke;

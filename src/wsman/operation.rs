@@ -1,6 +1,7 @@
 //! A decoded request: what is asked, of which resource, under which conditions.
 
 use super::enumeration::{Enumerate, GetStatus, Pull, Release, Renew};
+use super::fragment::Fragment;
 use super::identify::IdentityNamespace;
 use super::invoke::Invoke;
 use crate::soap::{OptionSet, SelectorSet};
@@ -25,6 +26,10 @@ pub struct Request<'d> {
     pub operation_timeout: Option<Duration>,
     /// `wsman:MaxEnvelopeSize` in octets, at least 8,192; larger numbers than fit are the largest.
     pub envelope_octets_max: Option<u32>,
+    /// The part of the representation that a Get or a Put is about; the whole when there is none.
+    pub fragment: Option<Fragment<'d>>,
+    /// The answer is to name the resource (`wsman:RequestEPR`).
+    pub wants_epr: bool,
     /// Whether the answer of an Enumerate or a Pull is to tell how many items there are in all. //= ENU-12
     pub wants_total_estimate: bool,
     /// What to do.

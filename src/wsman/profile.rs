@@ -79,7 +79,8 @@ profiles! {
             standard does not know", "RES-19";
         "the reason of a fault": "always sent: optional in DSP0226, mandatory in SOAP 1.2", "FLT-02";
         "Items and EndOfSequence":
-            "of the wsman namespace in EnumerateResponse, of wsen in PullResponse", "ENU-14 ENU-15";
+            "of the wsman namespace in EnumerateResponse, of wsen in PullResponse",
+            "ENU-14 ENU-15";
         "validation by the DMTF's schema files": "never: they refuse messages that the text allows", "ENV-01";
     }
 }

@@ -28,6 +28,7 @@ mod power;
 mod process;
 mod replication;
 mod representation;
+mod settings;
 mod signals;
 mod store;
 mod tidy;

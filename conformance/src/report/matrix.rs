@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::html::{
-    DISCLAIMER, NO_CASE, frame, group_title, level_class, level_label, row_class, sign, switch, switches, text,
-    verdict_words, weight,
+    DISCLAIMER, NO_CASE, frame, group_place, group_title, level_class, level_label, row_class, sign, switch, switches,
+    text, verdict_words, weight,
 };
 use super::page::page;
 use crate::model::Level;
@@ -75,18 +75,12 @@ pub(crate) fn work(arguments: &Arguments) -> Result<String, String> {
     Ok(terminal(&columns, arguments.cases, arguments.differ))
 }
 
-/// The rules of all runs, in the order of the first run that has them, groups kept together.
+/// The rules of all runs, group by group.
 fn rules(columns: &[Column]) -> Vec<&RuleRecord> {
     let mut seen = BTreeSet::new();
     let all = columns.iter().flat_map(|column| &column.record.rules);
     let mut rules: Vec<&RuleRecord> = all.filter(|rule| seen.insert(rule.id.as_str())).collect();
-    let mut groups: Vec<&str> = Vec::new();
-    for rule in &rules {
-        if !groups.contains(&group_of(&rule.id)) {
-            groups.push(group_of(&rule.id));
-        }
-    }
-    rules.sort_by_key(|rule| (groups.iter().position(|group| *group == group_of(&rule.id)), rule.id.clone()));
+    rules.sort_by_key(|rule| (group_place(group_of(&rule.id)), rule.id.clone()));
     rules
 }
 
@@ -191,7 +185,7 @@ fn matrix_page(columns: &[Column]) -> String {
         None => rules.iter().filter(|rule| words(columns, rule).contains(word)).count(),
     };
     let differing = rules.iter().filter(|rule| differs(columns, &rule.id)).count();
-    let differ = switch("f-differ", "", false, &format!("only where the runs differ <b>{differing}</b>"));
+    let differ = switch("f-differ", "narrow", false, &format!("only where the runs differ <b>{differing}</b>"));
     _ = write!(
         body,
         "<section id=\"rules\"><h2>Rules and targets</h2>\n<p>Each verdict leads to the case in the report of its run. \

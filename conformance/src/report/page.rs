@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::html::{
-    DISCLAIMER, NO_CASE, bar, frame, group_title, level_class, level_label, row_class, sign, switches, text,
+    DISCLAIMER, NO_CASE, bar, content, frame, group_place, group_title, level_class, level_label, row_class, sign,
+    switches, text,
 };
 use super::pretty::pretty;
 use crate::model::Level;
@@ -36,18 +37,24 @@ pub(crate) fn page(record: &Record, all_runs: Option<&str>) -> String {
         matrix_group(&mut body, record, group, &verdicts);
     }
     body.push_str("</section>\n<section id=\"cases\"><h2>Cases</h2>\n");
-    record.cases.iter().for_each(|case| case_details(&mut body, record, case));
+    for group in groups(record) {
+        let mut cases: Vec<&CaseRecord> = record.cases.iter().filter(|case| group_of(&case.id) == group).collect();
+        cases.sort_by(|one, other| one.id.cmp(&other.id));
+        for case in cases {
+            case_details(&mut body, record, case);
+        }
+    }
     body.push_str("</section>\n");
     probes(&mut body, record);
     _ = write!(body, "</main>\n<footer><p>{DISCLAIMER}</p></footer>");
     frame(&format!("{}: conformance", record.target), &body)
 }
 
-/// The groups in the order of the rules.
+/// The groups that the run speaks of.
 fn groups(record: &Record) -> Vec<&str> {
-    let mut seen = BTreeSet::new();
     let ids = record.rules.iter().map(|rule| &rule.id).chain(record.cases.iter().map(|case| &case.id));
-    ids.map(|id| group_of(id)).filter(|group| seen.insert(*group)).collect()
+    let all: BTreeSet<(usize, &str)> = ids.map(|id| group_of(id)).map(|group| (group_place(group), group)).collect();
+    all.into_iter().map(|(_, group)| group).collect()
 }
 
 fn without_case(record: &Record) -> impl Iterator<Item = &RuleRecord> {
@@ -299,9 +306,13 @@ fn wire(out: &mut String, case: &CaseRecord) {
         if at == before && left_out > 0 {
             _ = writeln!(out, "<p class=\"note\">… {left_out} exchanges are left out here …</p>");
         }
-        let shown =
-            if case.steps.is_empty() { "The exchange".to_owned() } else { format!("Exchange {}", at + 1 + left_out) };
-        _ = write!(out, "<h4>{shown}</h4>\n<div class=\"wire\">");
+        let number = at + 1 + left_out;
+        let shown = if exchange.step > 0 {
+            format!("Exchange {number}, step {}", exchange.step)
+        } else {
+            format!("Exchange {number}")
+        };
+        _ = write!(out, "<h4>{shown} <small>{} ms</small></h4>\n<div class=\"wire\">", exchange.milliseconds);
         one_way(out, "Sent", &exchange.request);
         one_way(out, "Received", &exchange.answer);
         out.push_str("</div>\n");
@@ -311,20 +322,25 @@ fn wire(out: &mut String, case: &CaseRecord) {
 /// One direction of an exchange: laid out, and as it was.
 fn one_way(out: &mut String, title: &str, message: &str) {
     _ = write!(out, "<section><h5>{title}</h5>");
-    let (head, body) = message.split_once("\n\n").unwrap_or((message, ""));
-    _ = write!(out, "<pre class=\"head\">{}</pre>", text(head));
+    let (head, body) = head_and_body(message);
+    _ = write!(out, "<pre class=\"head\">{}</pre>", content(head));
     match pretty(body) {
         Some(lines) => {
             _ = write!(
                 out,
                 "<pre>{lines}</pre><details class=\"raw\"><summary>Raw</summary><pre>{}</pre></details>",
-                text(message)
+                content(body)
             );
         }
-        None if !body.is_empty() => _ = write!(out, "<pre>{}</pre>", text(body)),
+        None if !body.is_empty() => _ = write!(out, "<pre>{}</pre>", content(body)),
         None => {}
     }
     out.push_str("</section>");
+}
+
+/// The two parts of a message; exact octets have their own ends of lines.
+fn head_and_body(message: &str) -> (&str, &str) {
+    message.split_once("\n\n").or_else(|| message.split_once("\r\n\r\n")).unwrap_or((message, ""))
 }
 
 fn probes(out: &mut String, record: &Record) {

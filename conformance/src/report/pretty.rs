@@ -1,7 +1,7 @@
 //! XML laid out for reading, as markup of a page. It reads as much as it can of whatever came, well-formed or not, and
 //! changes nothing but the white space between tags.
 
-use super::html::text;
+use super::html::content;
 
 /// A start tag longer than this gets a line for each attribute.
 const TAG_CHARS_MAX: usize = 90;
@@ -49,14 +49,14 @@ pub(super) fn pretty(source: &str) -> Option<String> {
                 }
                 markup(&mut out, tag, depth);
             }
-            Piece::Text(content) => {
+            Piece::Text(words) => {
                 let is_lone = is_inside && matches!(pieces.get(at + 1), None | Some(Piece::End(_)));
                 if is_lone {
-                    out.push_str(&text(content));
+                    value(&mut out, words);
                     is_inline = true;
-                } else if !content.trim().is_empty() {
+                } else if !words.trim().is_empty() {
                     line(&mut out, depth);
-                    out.push_str(&text(content.trim()));
+                    value(&mut out, words.trim());
                 } else {
                     is_inline = is_inside;
                 }
@@ -74,18 +74,23 @@ fn line(out: &mut String, depth: usize) {
 }
 
 fn markup(out: &mut String, tag: &str, depth: usize) {
-    out.push_str("<i>");
     if tag.chars().count() <= TAG_CHARS_MAX || tag.starts_with("<!") {
-        out.push_str(&text(tag));
+        out.push_str(&content(tag));
     } else {
         for (at, part) in attributes(tag).into_iter().enumerate() {
             if at > 0 {
                 line(out, depth + 2);
             }
-            out.push_str(&text(part));
+            out.push_str(&content(part));
         }
     }
-    out.push_str("</i>");
+}
+
+/// What stands between tags is what a reader looks for.
+fn value(out: &mut String, words: &str) {
+    out.push_str("<b>");
+    out.push_str(&content(words));
+    out.push_str("</b>");
 }
 
 /// A tag's parts, split at white space outside of quotes.
@@ -151,25 +156,23 @@ mod tests {
     use super::*;
 
     fn plain(source: &str) -> String {
-        pretty(source).unwrap().replace("<i>", "").replace("</i>", "").replace("&lt;", "<").replace("&gt;", ">")
+        pretty(source).unwrap().replace("<b>", "").replace("</b>", "").replace("&lt;", "<").replace("&gt;", ">")
     }
 
     #[test]
     fn elements_are_indented_and_values_stay_in_their_line() {
         assert_eq!(
             plain("<?xml version='1'?><a> <b>1 &amp; 2</b><c/>\n<d><e></e></d><f> </f>t</a>").replace("&amp;amp;", "&"),
-            "<?xml version=&#39;1&#39;?>\n<a>\n\t<b>1 & 2</b>\n\t<c/>\n\t<d>\n\t\t<e></e>\n\t</d>\n\t<f> </f>\n\tt\n</a>"
+            "<?xml version='1'?>\n<a>\n\t<b>1 & 2</b>\n\t<c/>\n\t<d>\n\t\t<e></e>\n\t</d>\n\t<f> </f>\n\tt\n</a>"
         );
         assert_eq!(plain("<a><![CDATA[<z>]]></a><!-- > -->"), "<a><![CDATA[<z>]]></a>\n<!-- > -->");
-        assert!(
-            plain(&format!("<a x=\"1 2\" y='{}'/>", "z".repeat(100))).starts_with("<a\n\t\tx=&quot;1 2&quot;\n\t\ty=")
-        );
+        assert!(plain(&format!("<a x=\"1 2\" y='{}'/>", "z".repeat(100))).starts_with("<a\n\t\tx=\"1 2\"\n\t\ty="));
     }
 
     #[test]
     fn what_is_broken_is_shown_as_far_as_it_goes() {
         assert_eq!(plain("<a><b>1</c></d></e>"), "<a>\n\t<b>1</c>\n</d>\n</e>");
-        assert_eq!(plain("<a><b x='"), "<a><b x=&#39;");
+        assert_eq!(plain("<a><b x='"), "<a><b x='");
         assert_eq!(pretty("not XML"), None);
         assert_eq!(pretty("<!DOCTYPE a [<!ENTITY b '>'>]><a/>"), None);
     }
@@ -178,6 +181,6 @@ mod tests {
     fn nothing_of_the_source_becomes_markup() {
         let hostile = "<a><script>alert(1)</script><img src=x onerror='alert(2)'>&lt;b&gt;</i></pre></a>";
         let shown = pretty(hostile).unwrap();
-        assert_eq!(shown.replace("<i>", "").replace("</i>", "").find('<'), None, "{shown}");
+        assert_eq!(shown.replace("<b>", "").replace("</b>", "").find('<'), None, "{shown}");
     }
 }

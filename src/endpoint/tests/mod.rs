@@ -20,7 +20,7 @@ use super::{Answer, Call, Journal, Pace, Step};
 use crate::auth::{Principal, Role};
 use crate::job::JobId;
 use crate::provider::Permissions;
-use crate::replication::admit;
+use crate::replication::{Amended, Change, View, admit, amend};
 use crate::wsman::Profile;
 use world::{NOW, endpoint_of, view};
 
@@ -59,6 +59,7 @@ fn rerun(text: &str, file: &Path) -> String {
         count.set(count.get() + 1);
         Uuid::from_u128(count.get())
     };
+    let mut view = Arc::new(view());
     let mut out = head.to_owned();
     for request in requests.split(REQUEST) {
         let request = request.split(ANSWER).next().unwrap().trim_end();
@@ -70,7 +71,6 @@ fn rerun(text: &str, file: &Path) -> String {
             write!(out, "{REQUEST}{request}{ANSWER}{answer}").unwrap();
             continue;
         };
-        let view = Arc::new(view());
         let call = Call {
             now: NOW,
             ids: &ids,
@@ -93,6 +93,16 @@ fn rerun(text: &str, file: &Path) -> String {
                     Err(denied) => endpoint.denied(continuation, &denied),
                 }
             }
+            Step::Amend(amendment, continuation) => {
+                writeln!(note, "change: {amendment:?}").unwrap();
+                match amend(&view, &amendment) {
+                    Ok(amended) => {
+                        view = Arc::new(changed(&view, amended));
+                        endpoint.amended(continuation, &view, NOW)
+                    }
+                    Err(denied) => endpoint.denied(continuation, &denied),
+                }
+            }
             Step::Cancel(job, continuation) => {
                 writeln!(note, "cancel: {job}").unwrap();
                 endpoint.cancelled(continuation, job, 0)
@@ -102,6 +112,19 @@ fn rerun(text: &str, file: &Path) -> String {
         write!(out, "{REQUEST}{request}{ANSWER}{note}{}", shown(&answer)).unwrap();
     }
     out
+}
+
+/// The view after a change of settings.
+fn changed(view: &View, amended: Amended) -> View {
+    let mut view = view.clone();
+    match amended {
+        Amended::Nothing => {}
+        Amended::Vm(vm) => view.apply(Change::Vm(vm.into())),
+        Amended::Service(settings) => view.apply(Change::Service(settings.into())),
+        Amended::Authorization(entry) => view.apply(Change::Authorization(entry.into())),
+        Amended::Removed(entry) => view.apply(Change::AuthorizationRemoved(entry.id(), entry.revision)),
+    }
+    view
 }
 
 fn shown(answer: &Answer) -> String {

@@ -1,6 +1,7 @@
 //! The Msvm_ classes of `root/virtualization/v2`: one file a class.
 
 mod association;
+mod authorization;
 mod computer_system;
 mod concrete_job;
 mod recovery_point;
@@ -20,17 +21,20 @@ use crate::replication::{Vm, VmId};
 
 pub(crate) use association::Links;
 pub use association::Walk;
+pub(crate) use authorization::{AuthorizationSlots, entry_with, given};
 pub(crate) use computer_system::named_vm;
 pub use concrete_job::JobPaths;
 pub(crate) use concrete_job::{ErrorSlots, errors_of, job_of};
 pub(crate) use recovery_point::parse_point;
 pub(crate) use replication_settings::{SettingSlots, settings_from};
+pub(crate) use service_settings::{ServiceSlots, service_with};
 
 use super::{Flow, Key, Provider, ReadContext, SchemaMismatch, Sink};
 
 /// Every provider of the namespace.
 pub(crate) fn providers(schema: &Schema) -> Result<Vec<Box<dyn Provider>>, SchemaMismatch> {
     Ok(vec![
+        Box::new(authorization::Authorizations::resolve(schema)?),
         Box::new(computer_system::ComputerSystems::resolve(schema)?),
         Box::new(concrete_job::ConcreteJobs::resolve(schema)?),
         Box::new(recovery_point::RecoveryPoints::resolve(schema)?),
@@ -38,7 +42,7 @@ pub(crate) fn providers(schema: &Schema) -> Result<Vec<Box<dyn Provider>>, Schem
         Box::new(replication_provider::ReplicationProviders::resolve(schema)?),
         Box::new(replication_service::ReplicationService::resolve(schema)?),
         Box::new(replication_settings::ReplicationSettingData::resolve(schema)?),
-        Box::new(service_settings::ServiceSettings::resolve(schema)?),
+        Box::new(service_settings::ServiceSettingData::resolve(schema)?),
     ])
 }
 
@@ -61,6 +65,14 @@ pub(crate) fn parse_guid(text: &str) -> Option<Uuid> {
 /// A timestamp, or null.
 pub(crate) fn datetime(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, |at| Value::Datetime(CimDatetime::from_unix_micros(at.0)))
+}
+
+/// A time of day in seconds; what is none becomes a value that the settings' own check refuses.
+pub(crate) fn seconds_of_day(value: &Value) -> u32 {
+    match value {
+        Value::Datetime(CimDatetime::Interval { micros, .. }) => u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX),
+        _ => u32::MAX,
+    }
 }
 
 /// The string that a query demands of a property.

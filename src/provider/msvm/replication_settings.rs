@@ -3,10 +3,11 @@
 
 use crate::cim::{CimDatetime, CimInstance, ClassId, EmbeddedInstance, ObjectPath, Query, Resolved, Schema, Value};
 use crate::provider::slots::slots;
+use crate::provider::write::{Takes, Unwritten, Values};
 use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink, text_of};
-use crate::replication::{ReplicationSettings, SettingError, Vm, VmId};
+use crate::replication::{Amendment, ReplicationSettings, SettingError, Vm, VmId};
 
-use super::{Wanted, datetime, guid, owned, parse_guid};
+use super::{Wanted, datetime, guid, owned, parse_guid, seconds_of_day};
 
 slots! {
     /// The slots of the class, shared with the methods that take an embedded instance.
@@ -45,11 +46,13 @@ slots! {
 #[derive(Debug)]
 pub(super) struct ReplicationSettingData {
     slots: SettingSlots,
+    writable: Vec<u16>,
 }
 
 impl ReplicationSettingData {
     pub(super) fn resolve(schema: &Schema) -> Result<Self, SchemaMismatch> {
-        Ok(Self { slots: SettingSlots::resolve(schema)? })
+        let slots = SettingSlots::resolve(schema)?;
+        Ok(Self { slots, writable: writable(&slots) })
     }
 
     fn instance(&self, cx: &ReadContext<'_>, vm: &Vm) -> CimInstance {
@@ -137,6 +140,59 @@ pub(crate) fn settings_from(
     Ok(settings)
 }
 
+/// The properties that can be set, in an embedded instance and by a Put.
+fn writable(s: &SettingSlots) -> Vec<u16> {
+    vec![
+        s.authentication_type,
+        s.certificate_thumbprint,
+        s.root_certificate_thumbprint,
+        s.compression_enabled,
+        s.bypass_proxy,
+        s.recovery_connection_point,
+        s.recovery_host_system,
+        s.primary_connection_point,
+        s.primary_host_system,
+        s.recovery_server_port,
+        s.replicate_host_kvp,
+        s.app_consistent_interval,
+        s.recovery_history,
+        s.included_disks,
+        s.auto_resync_enabled,
+        s.auto_resync_start,
+        s.auto_resync_end,
+        s.write_order_preserved,
+        s.replication_provider,
+        s.additional_settings,
+        s.replication_interval,
+    ]
+}
+
+/// The settings that the values of a Put make of the present ones. Unlike in an embedded instance, where most dialects
+/// list every property, null says here that there is to be no value; and a value that only fills in what was never set
+/// leaves it so.
+fn settings_with(
+    s: &SettingSlots,
+    values: &Values,
+    shown: &CimInstance,
+    vm: &Vm,
+    schema: &Schema,
+) -> Result<ReplicationSettings, Unwritten> {
+    let mut settings = vm.settings.clone();
+    for (slot, value) in values.iter().filter(|(slot, value)| shown.get(*slot) != value) {
+        let is_text = set_text(s, &mut settings, *slot, value);
+        if is_text {
+            continue;
+        }
+        if value.is_null() {
+            let property = schema.class(s.class).property_at(*slot);
+            return Err(Unwritten::Missing(property.map_or_else(String::new, |property| property.name.to_string())));
+        }
+        set_number(s, &mut settings, *slot, value);
+    }
+    settings.validate()?;
+    Ok(settings)
+}
+
 fn other_machine(property: &'static str, value: &Value) -> SettingError {
     SettingError {
         property,
@@ -192,21 +248,13 @@ fn set_number(s: &SettingSlots, settings: &mut ReplicationSettings, slot: u16, v
     } else if slot == s.auto_resync_enabled {
         settings.auto_resync_enabled = flag();
     } else if slot == s.auto_resync_start {
-        settings.auto_resync_start_s = seconds(value);
+        settings.auto_resync_start_s = seconds_of_day(value);
     } else if slot == s.auto_resync_end {
-        settings.auto_resync_end_s = seconds(value);
+        settings.auto_resync_end_s = seconds_of_day(value);
     } else if slot == s.write_order_preserved {
         settings.write_order_preserved = flag();
     } else if slot == s.replication_interval {
         settings.replication_interval = number();
-    }
-}
-
-/// A time of day in seconds; what is none becomes a value that the settings' own check refuses.
-fn seconds(value: &Value) -> u32 {
-    match value {
-        Value::Datetime(CimDatetime::Interval { micros, .. }) => u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX),
-        _ => u32::MAX,
     }
 }
 
@@ -242,5 +290,20 @@ impl Provider for ReplicationSettingData {
             })
             .or_else(|| Wanted::by(query, s.element_name, |name| cx.view.vm_by_name(name)));
         super::by_vm(cx, wanted, after, sink, |vm| self.instance(cx, vm))
+    }
+
+    fn takes(&self) -> Takes {
+        Takes { put: Some("ModifyReplicationSettings"), ..Takes::default() }
+    }
+
+    fn writable(&self) -> &[u16] {
+        &self.writable
+    }
+
+    fn modify(&self, cx: &ReadContext<'_>, present: &CimInstance, values: &Values) -> Result<Amendment, Unwritten> {
+        let id = present.get(self.slots.instance_id).as_str().and_then(subject);
+        let vm = id.and_then(|id| cx.view.vm(id)).ok_or(Unwritten::NotTaken)?;
+        let to = settings_with(&self.slots, values, present, vm, cx.schema)?;
+        Ok(Amendment::Replication { vm: vm.id, from: Box::new(vm.settings.clone()), to: Box::new(to) })
     }
 }

@@ -13,10 +13,6 @@ fn every_sample_request_decodes() {
     for (file, text) in REQUESTS {
         let document = parse(text);
         let (correlation, request) = decode(&document);
-        if *file == "get-fragment-request.xml" {
-            is_refused(text, "UnsupportedFeature/FragmentLevelAccess", 2_150_858_871);
-            continue;
-        }
         let request = request.unwrap_or_else(|fault| panic!("{file}: {}", fault.reason));
         let operation = request.operation.name().to_lowercase();
         assert!(file.starts_with(&operation), "{file}: {operation}");
