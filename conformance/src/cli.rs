@@ -9,6 +9,7 @@ use crate::auth::Scheme;
 use crate::model::{Level, Profile};
 use crate::output::Outputs;
 use crate::report::matrix;
+use crate::{quirks, sink_command};
 
 /// Checks a WS-Management endpoint against the rules of the standards and of the clients in use.
 ///
@@ -125,6 +126,10 @@ pub(crate) struct Access {
 pub(crate) enum Command {
     /// Shows many runs side by side: a row for each rule, a column for each target
     Matrix(matrix::Arguments),
+    /// An event sink that takes, refuses, stalls or acknowledges as told, for makers of event sources
+    Sink(sink_command::Arguments),
+    /// A server that answers as known peers do, mistakes included, for makers of clients
+    Quirks(quirks::Arguments),
 }
 
 /// The levels as the command line spells them.

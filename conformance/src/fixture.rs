@@ -246,9 +246,23 @@ fn probe_class(session: &mut Session, scope: &Address) -> Result<Result<Found, S
     if received.answer.status != 200 || received.fault.is_some() {
         return Ok(Err(received.summary()));
     }
-    let addresses = addresses(document, scope);
-    let Some(address) = addresses.first().cloned() else { return Ok(Err("no instance".to_owned())) };
-    Ok(Ok(Found { address, instances: addresses.len() }))
+    let mut found = addresses(document, scope);
+    if found.is_empty() {
+        // The server takes no hint: what there is comes with a Pull.
+        let context = path::text(document, &Variables::new(), "string(//n:EnumerationContext)")?;
+        let pull = format!(
+            "<n:Pull><n:EnumerationContext>{}</n:EnumerationContext><n:MaxElements>4</n:MaxElements></n:Pull>",
+            escape(&context)
+        );
+        let came = if context.is_empty() { None } else { Some(session.ask(scope, "pull", &pull)?) };
+        let pulled = came.as_ref().and_then(|came| came.answers.first()).filter(|received| received.is_plain());
+        found = match pulled.map(|received| &received.document) {
+            Some(Ok(document)) => addresses(document, scope),
+            _ => Vec::new(),
+        };
+    }
+    let Some(address) = found.first().cloned() else { return Ok(Err("no instance".to_owned())) };
+    Ok(Ok(Found { address, instances: found.len() }))
 }
 
 /// The addresses in an answer's EPRs.

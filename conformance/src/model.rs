@@ -355,6 +355,8 @@ pub(crate) struct Outcome {
     pub fault: Option<FaultTest>,
     /// Whether an answer without a fault is demanded.
     pub no_fault: bool,
+    /// Whether the answer is demanded that the step's template gets when all is well.
+    pub usual: bool,
     /// Whether the connection must have been closed without an answer.
     pub closed: bool,
     /// Whether nothing must have come in time.

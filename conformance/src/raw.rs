@@ -111,7 +111,7 @@ mod tests {
 
     fn came(octets: &str, answers: usize, to_the_end: bool) -> (usize, End) {
         let piece = Piece { octets: octets.as_bytes().to_vec(), split: 2, ..Piece::default() };
-        let reading = Reading { answers, to_the_end, patience: Duration::from_millis(200) };
+        let reading = Reading { answers, to_the_end, patience: Duration::from_millis(1500) };
         let (answers, end) = exchange(&mut serve(), &[piece], reading);
         (answers.len(), end)
     }

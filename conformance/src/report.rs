@@ -60,8 +60,8 @@ impl Run {
 
 /// One line of the text report.
 pub(crate) fn line(result: &CaseResult) -> String {
-    let head = format!("{:<11} {:<10} {:<6} {}", result.verdict.word(), result.id, result.level.word(), result.title);
-    if result.reason.is_empty() { head } else { format!("{head}\n            {}", result.reason) }
+    let head = format!("{:<15} {:<10} {:<6} {}", result.verdict.word(), result.id, result.level.word(), result.title);
+    if result.reason.is_empty() { head } else { format!("{head}\n                {}", result.reason) }
 }
 
 /// A case explained: its rules, what it sends, and the exchange if there was one.

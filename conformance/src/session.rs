@@ -22,6 +22,11 @@ const RAW_PATIENCE: Duration = Duration::from_secs(5);
 /// Bodies longer than this are cut in the wire log.
 const LOGGED_OCTETS_MAX: usize = 16 << 10;
 
+/// How often a request is sent again to a server that says that it is busy.
+const RETRIES_MAX: u32 = 5;
+/// Who asks for more patience than this is not asked again.
+const RETRY_SECONDS_MAX: u64 = 3;
+
 /// A source of identifiers from a seed, so that a run can be repeated.
 #[derive(Clone, Debug)]
 pub(crate) struct Identifiers(u64);
@@ -133,9 +138,18 @@ impl Session {
             return self.raw(step, fixtures);
         }
         let request = build(step, &surroundings(self, fixtures))?;
-        let before = Instant::now();
-        let answer = self.client.send(&request);
-        let milliseconds = since(before);
+        let may_be_busy = step.all_outcomes().any(|outcome| outcome.status.contains(&503));
+        let mut left = if may_be_busy { 0 } else { RETRIES_MAX };
+        let (answer, milliseconds) = loop {
+            let before = Instant::now();
+            let answer = self.client.send(&request);
+            let milliseconds = since(before);
+            match retry_after(&answer).filter(|_| left > 0) {
+                Some(wait) => std::thread::sleep(wait),
+                None => break (answer, milliseconds),
+            }
+            left -= 1;
+        };
         let (step_number, shown) = (self.step, show_answer(&answer));
         let exchange = Exchange { step: step_number, milliseconds, request: show_request(&request), answer: shown };
         let received = answer.map(|answer| Received::new(answer, milliseconds));
@@ -273,6 +287,13 @@ fn surroundings<'s>(session: &'s Session, fixtures: &'s Fixtures) -> Surrounding
     Surroundings { target, credentials: client.credentials(), fixtures, variables, managers }
 }
 
+/// How long a server that is busy wants to be left alone.
+fn retry_after(answer: &Result<Answer, Failure>) -> Option<Duration> {
+    let answer = answer.as_ref().ok().filter(|answer| answer.status == 503)?;
+    let seconds: u64 = answer.header("retry-after")?.trim().parse().ok()?;
+    (seconds <= RETRY_SECONDS_MAX).then(|| Duration::from_secs(seconds))
+}
+
 fn since(before: Instant) -> u64 {
     u64::try_from(before.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -383,6 +404,17 @@ mod tests {
         let long = "ä".repeat(LOGGED_OCTETS_MAX / 2 + 9);
         let shown = show_body(format!("a{long}").as_bytes());
         assert!(shown.ends_with("ä\n... (16384 of 16403 octets)"), "{}", shown.len());
+    }
+
+    #[test]
+    fn only_short_waits_are_waited_for() {
+        let busy = |status: u16, seconds: &str| {
+            let headers = vec![("retry-after".to_owned(), seconds.to_owned())];
+            retry_after(&Ok(Answer { status, headers, ..Answer::default() }))
+        };
+        assert_eq!(busy(503, "1"), Some(Duration::from_secs(1)));
+        assert_eq!((busy(503, "60"), busy(500, "1"), busy(503, "soon")), (None, None, None));
+        assert_eq!(retry_after(&Err(Failure::Closed)), None);
     }
 
     #[test]

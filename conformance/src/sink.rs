@@ -40,6 +40,11 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    /// Its word.
+    pub(crate) fn word(self) -> String {
+        clap::ValueEnum::to_possible_value(&self).map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// The mode of a word in a case.
     pub(crate) fn of_word(word: &str) -> Result<Self, String> {
         <Self as clap::ValueEnum>::from_str(word, false).map_err(|_| format!("unknown sink mode {word:?}"))
@@ -136,7 +141,8 @@ impl Sink {
     }
 }
 
-fn react(mode: Mode, message: &Incoming) -> Reaction {
+/// What a mode does with a message.
+pub(crate) fn react(mode: Mode, message: &Incoming) -> Reaction {
     let plain = |status: u16| Reaction::Answer { status, headers: Vec::new(), body: Vec::new() };
     match mode {
         Mode::Accept if asks_for_ack(message) => ack(message),

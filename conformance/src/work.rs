@@ -23,7 +23,7 @@ use crate::session::Session;
 use crate::sink::Sink;
 use crate::target_file::TargetFile;
 use crate::verdict::{CaseResult, Verdict};
-use crate::{fixture, say, show, tls};
+use crate::{fixture, quirks, say, show, sink_command, tls};
 
 /// Why there is no run.
 #[derive(Debug)]
@@ -45,6 +45,14 @@ pub(crate) fn work(arguments: &Arguments) -> Result<ExitCode, Stop> {
     match &arguments.command {
         Some(Command::Matrix(runs)) => {
             say(matrix::work(runs)?.trim_end());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::Sink(arguments)) => {
+            sink_command::work(arguments)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::Quirks(arguments)) => {
+            quirks::work(arguments)?;
             return Ok(ExitCode::SUCCESS);
         }
         None => {}

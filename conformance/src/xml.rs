@@ -14,7 +14,7 @@ use quick_xml::reader::Reader;
 pub(crate) const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// A name as the document resolves it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Name {
     /// The namespace's URI, empty for none.
     pub namespace: String,

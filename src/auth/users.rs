@@ -466,6 +466,14 @@ impl Users {
         Some(Arc::new(Principal::new(entry.name.clone(), entry.role, mechanism, current.generation)))
     }
 
+    /// The role that a user has now; none when there is no such user. It proves nobody: it is for what goes on in the
+    /// name of a user who was proved before, such as a subscription.
+    pub fn standing(&self, name: &str, now: Instant) -> Option<Role> {
+        let current = self.current(now);
+        let known = current.find(name).filter(|known| known.entry.name.eq_ignore_ascii_case(name));
+        known.map(|known| known.entry.role)
+    }
+
     /// The principal as the users are now: the same one while nothing changed, another when the role did, none when the
     /// user is gone. Whoever is no user of the file (generation 0) stays.
     pub(super) fn renew(&self, principal: &Arc<Principal>, now: Instant) -> Option<Arc<Principal>> {

@@ -12,6 +12,7 @@ pub const DEFAULT_NAMESPACE: &str = "root/virtualization/v2";
 
 const QUALIFIERS: (&str, &str) = ("cim/qualifiers.mof", include_str!("../../schemas/cim/qualifiers.mof"));
 const CORE: (&str, &str) = ("cim/core.mof", include_str!("../../schemas/cim/core.mof"));
+const EVENTS: (&str, &str) = ("cim/events.mof", include_str!("../../schemas/cim/events.mof"));
 const ASSOCIATIONS: (&str, &str) = ("cim/associations.mof", include_str!("../../schemas/cim/associations.mof"));
 
 /// The namespaces of the product with their schema files, by name; the default one is the first. The files are the only
@@ -23,6 +24,7 @@ const BUILTIN: &[(&str, &[(&str, &str)])] = &[
             QUALIFIERS,
             CORE,
             ASSOCIATIONS,
+            EVENTS,
             ("root_virtualization_v2.mof", include_str!("../../schemas/root_virtualization_v2.mof")),
         ],
     ),

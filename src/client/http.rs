@@ -151,7 +151,7 @@ impl Connection {
 }
 
 /// A failed TLS handshake; of a certificate that nobody vouches for, with what the user can do.
-fn untrusted(label: &str, error: &std::io::Error) -> ClientError {
+pub(super) fn untrusted(label: &str, error: &std::io::Error) -> ClientError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if matches!(inner, Some(rustls::Error::InvalidCertificate(_))) {
         let problem = format!("TLS: {error}; name its authority, or the certificate's fingerprint");
@@ -166,7 +166,7 @@ async fn tcp(host: &str, port: u16, label: &str) -> Result<TcpStream, ClientErro
     Ok(stream)
 }
 
-async fn handshake<S>(stream: S, label: &str) -> Result<SendRequest<Full<Bytes>>, ClientError>
+pub(super) async fn handshake<S>(stream: S, label: &str) -> Result<SendRequest<Full<Bytes>>, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -194,7 +194,7 @@ fn refusal(headers: &HeaderMap, had_credentials: bool) -> String {
 }
 
 /// The charset parameter of a content type.
-fn charset(content_type: &str) -> Option<String> {
+pub(super) fn charset(content_type: &str) -> Option<String> {
     content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_owned())

@@ -5,6 +5,7 @@
 mod error;
 mod http;
 mod instance;
+mod sink;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod tls;
 pub use crate::wsman::client::ReceivedFault;
 pub use error::ClientError;
 pub use instance::{Instance, Item, Value};
+pub use sink::{SinkAnswer, SinkConnection, SinkTarget};
 pub use target::Target;
 pub use tls::Trust;
 

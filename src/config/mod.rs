@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod certificates;
+mod eventing;
 mod key;
 mod limits;
 mod lists;
@@ -27,6 +28,7 @@ use crate::wsman::Profile;
 pub use access::AccessRule;
 pub use audit::AuditConfig;
 pub use certificates::ClientCertificatesConfig;
+pub use eventing::{EventingConfig, Network};
 pub use limits::Limits;
 pub use load::{ConfigError, Loaded, Origin, load};
 pub use login::{KerberosConfig, LoginConfig};
@@ -74,6 +76,8 @@ pub struct Config {
     pub limits: Limits,
     /// The record of who did what.
     pub audit: AuditConfig,
+    /// Subscriptions to events.
+    pub eventing: EventingConfig,
     /// What users may reach, on top of their roles.
     pub access: Vec<AccessRule>,
     /// Settings of single VMs, by name.
@@ -102,6 +106,7 @@ impl Default for Config {
             log: LogConfig::default(),
             limits: Limits::default(),
             audit: AuditConfig::default(),
+            eventing: EventingConfig::default(),
             access: Vec::new(),
             vm: BTreeMap::new(),
         }
@@ -144,6 +149,7 @@ impl Config {
         }
         problems.extend(self.client_certificates.problems());
         problems.extend(self.login.problems());
+        problems.extend(self.eventing.problems());
         if let Err(problem) = self.log.check_level() {
             problems.push(("log.level", problem));
         }

@@ -18,6 +18,10 @@ pub(crate) fn operation_role(operation: &Operation<'_>) -> Role {
         | Operation::Enumerate(_)
         | Operation::Pull(_)
         | Operation::Release(_)
+        | Operation::Subscribe(_)
+        | Operation::RenewSubscription(_)
+        | Operation::SubscriptionStatus(_)
+        | Operation::Unsubscribe(_)
         | Operation::RenewEnumeration(_)
         | Operation::EnumerationStatus(_)
         | Operation::Invoke(_) => Role::Viewer,

@@ -177,7 +177,7 @@ pub(crate) fn context_name(id: Uuid) -> String {
     name
 }
 
-fn parse_context(text: &str) -> Option<Uuid> {
+pub(crate) fn parse_context(text: &str) -> Option<Uuid> {
     let text = text.trim();
     let bare = text.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("uuid:")).and_then(|_| text.get(5..));
     bare.and_then(|bare| Uuid::try_parse(bare).ok())

@@ -100,7 +100,7 @@ impl Exchange<'_> {
         let timeout = self.request.operation_timeout.unwrap_or(OPERATION_TIMEOUT);
         let timeout = wanted.patience.map_or(timeout, |patience| patience.min(timeout));
         let cx = endpoint.read_context(self.call);
-        let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + echoed_octets_max(self.correlation));
+        let room = self.octets_max.saturating_sub(ENVELOPE_OCTETS + self.echoed_octets_max());
         let bounds = Bounds {
             elements_max: wanted.elements_max.clamp(1, endpoint.settings.items_max),
             octets_max: room,
@@ -168,6 +168,13 @@ impl Exchange<'_> {
         let id = self.own_context(&release.context)?;
         self.endpoint.cursors.close(id);
         self.bounded(self.encode(wsman::write_release_response))
+    }
+}
+
+impl Exchange<'_> {
+    /// The most octets that the header of the answer echoes of the request.
+    pub(super) fn echoed_octets_max(&self) -> usize {
+        echoed_octets_max(self.correlation)
     }
 }
 

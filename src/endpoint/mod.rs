@@ -11,6 +11,7 @@ mod access;
 mod continuation;
 mod cursor;
 mod enumeration;
+mod eventing;
 mod exchange;
 mod filter;
 mod invoke;
@@ -41,7 +42,10 @@ mod tests;
 
 pub use continuation::Continuation;
 pub use cursor::CursorLimits;
-
+pub use eventing::{
+    Durable, Ended, EventLimits, Finished, Next, NoPosition, Outgoing, Owner, Position, Progress, Record, Standing,
+    SubscriptionChange, Wakes,
+};
 pub use journal::{Journal, Outcome};
 
 /// What an endpoint is allowed and what it tells of itself.
@@ -55,6 +59,8 @@ pub struct EndpointSettings {
     pub items_max: u32,
     /// Limits of enumeration contexts.
     pub cursors: CursorLimits,
+    /// Limits of subscriptions.
+    pub events: EventLimits,
     /// The product's version, told to authenticated clients.
     pub version: String,
     /// The security profiles that are offered, told to authenticated clients.
@@ -72,6 +78,7 @@ pub struct Endpoint {
     codec: Codec,
     registry: Registry,
     cursors: cursor::Cursors,
+    events: eventing::Events,
     settings: EndpointSettings,
 }
 
@@ -117,6 +124,16 @@ pub enum Step {
     Amend(Box<Amendment>, Continuation),
     /// Ask for the end of this job, then let the continuation answer.
     Cancel(JobId, Continuation),
+    /// Make this change of a subscription durable, then send the answer that comes with it.
+    Durable(Box<Durable>),
+    /// Nothing has happened yet that a Pull could tell: make the same call again when there is news for the
+    /// subscription or when so much time has passed since the request came.
+    Wait {
+        /// The subscription.
+        subscription: Uuid,
+        /// How long the client is willing to wait.
+        timeout: Duration,
+    },
     /// It takes longer than a moment: nothing was done yet; make the same call on a thread that may take its time.
     Elsewhere,
 }
@@ -147,7 +164,8 @@ impl Endpoint {
     pub fn new(schema: &'static Schema, registry: Registry, settings: EndpointSettings) -> Self {
         let codec = Codec::new(schema);
         let cursors = cursor::Cursors::new(settings.cursors.clone());
-        Self { schema, codec, registry, cursors, settings }
+        let events = eventing::Events::new(settings.events.clone());
+        Self { schema, codec, registry, cursors, events, settings }
     }
 
     /// Handles one request of an authenticated principal.

@@ -33,8 +33,15 @@ impl Endpoint {
             }
             Operation::Get => exchange.get(journal),
             Operation::Enumerate(enumerate) => exchange.enumerate(enumerate, journal),
-            Operation::Pull(pull) => exchange.pull(pull),
+            Operation::Pull(pull) => match exchange.pulled(&pull.context) {
+                Some(subscription) => exchange.pull_events(subscription, pull),
+                None => exchange.pull(pull),
+            },
             Operation::Release(release) => exchange.release(release),
+            Operation::Subscribe(subscribe) => exchange.subscribe(subscribe, encoding, journal),
+            Operation::RenewSubscription(renew) => exchange.renew_subscription(renew, encoding, journal),
+            Operation::SubscriptionStatus(manage) => exchange.subscription_status(manage),
+            Operation::Unsubscribe(manage) => exchange.unsubscribe(manage, encoding, journal),
             Operation::RenewEnumeration(renew) => exchange.renew_enumeration(renew),
             Operation::EnumerationStatus(status) => exchange.enumeration_status(status),
             Operation::Invoke(invoke) => self.invoke(&exchange, invoke, journal),

@@ -176,7 +176,15 @@ impl Rules {
         if self.all.is_empty() || principal.is_local() {
             return Permissions::unlimited();
         }
-        let (user, role) = (principal.name(), principal.role());
+        self.permissions_of(principal.name(), principal.role())
+    }
+
+    /// What is left to a user of this name and role, who is not the local administrator: for what goes on in the user's
+    /// name while the user is not there.
+    pub fn permissions_of(&self, user: &str, role: Role) -> Permissions {
+        if self.all.is_empty() {
+            return Permissions::unlimited();
+        }
         let known = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
         let found = known.get(user).and_then(|roles| roles.iter().find(|(known, _)| *known == role));
         if let Some((_, permissions)) = found {

@@ -7,6 +7,7 @@ mod operation;
 mod service;
 mod settings;
 mod state;
+mod transition;
 mod view;
 mod vm;
 
@@ -16,6 +17,7 @@ pub use operation::{Command, Operation, Submitted};
 pub use service::{AUTHORIZATIONS_MAX, Authorization, AuthorizationId, ServiceSettings};
 pub use settings::{ReplicationSettings, SettingError};
 pub use state::{InvalidState, Prior, Site, Standing, VmEvent, apply};
+pub use transition::Transition;
 pub use view::{BackendInfo, Change, JobEntry, View};
 pub use vm::{
     EnabledState, PointId, PointKind, RecoveryPoint, ReplicationHealth, ReplicationMode, ReplicationState,

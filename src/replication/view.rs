@@ -110,6 +110,17 @@ impl View {
         Self { host_name: host_name.into(), backends: Arc::new(backends), jobs_max, ..Self::default() }
     }
 
+    /// A view of the same host that holds nothing yet.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self {
+            host_name: Arc::clone(&self.host_name),
+            backends: Arc::clone(&self.backends),
+            jobs_max: self.jobs_max,
+            ..Self::default()
+        }
+    }
+
     /// Name of this host.
     #[must_use]
     pub fn host_name(&self) -> &str {

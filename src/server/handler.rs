@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::auth::Principal;
-use crate::endpoint::{Answer, Call, Continuation, Endpoint, Journal, Outcome, Pace, Step};
+use crate::endpoint::{Answer, Call, Continuation, Durable, Endpoint, Journal, Outcome, Pace, Step};
 use crate::job::JobId;
 use crate::provider::Rules;
 use crate::replication::{Amendment, Command, Denied};
@@ -20,6 +21,7 @@ use crate::transport::{
 use crate::xml::text::Encoding;
 
 use super::audit::Audit;
+use super::eventing::Eventing;
 use super::random_id;
 
 /// Answers requests from the engine's view, and makes commands durable through the engine.
@@ -29,10 +31,11 @@ pub struct WsmanHandler {
 }
 
 struct Shared {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     engine: Arc<Engine>,
-    rules: Rules,
+    rules: Arc<Rules>,
     audit: Option<Arc<Audit>>,
+    eventing: Arc<Eventing>,
     timeout_max: Duration,
     /// Long scans that may run at the same time.
     scans: Arc<Semaphore>,
@@ -41,16 +44,17 @@ struct Shared {
 impl WsmanHandler {
     /// `rules` limit what users may reach, and `audit` records what they do. `timeout_max` bounds how long an answer
     /// may be waited for, whatever the client's OperationTimeout says.
-    pub fn new(
-        endpoint: Endpoint,
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
         engine: Arc<Engine>,
-        rules: Rules,
+        rules: Arc<Rules>,
         audit: Option<Arc<Audit>>,
+        eventing: Arc<Eventing>,
         timeout_max: Duration,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let scans = Arc::new(Semaphore::new(cores));
-        Self { shared: Arc::new(Shared { endpoint, engine, rules, audit, timeout_max, scans }) }
+        Self { shared: Arc::new(Shared { endpoint, engine, rules, audit, eventing, timeout_max, scans }) }
     }
 }
 
@@ -111,6 +115,9 @@ impl Shared {
                 let (principal, charset) = (Arc::clone(principal), context.charset.clone());
                 self.elsewhere(principal, request.clone(), charset, started).await
             }
+            Step::Wait { subscription, timeout } => {
+                self.wait(principal, request, context.charset.as_deref(), (subscription, timeout), started).await
+            }
             step => step,
         };
         Ok(match step {
@@ -127,7 +134,9 @@ impl Shared {
                 self.endpoint.cancelled(continuation, job, denied.return_value())
             }
             Step::Cancel(job, continuation) => self.cancel(job, continuation).await,
-            Step::Elsewhere => unreachable!("only a brief call is sent elsewhere"),
+            Step::Durable(durable) if !self.may_subscribe(context, &durable) => durable.failed,
+            Step::Durable(durable) => self.eventing.carry_out(*durable).await,
+            Step::Wait { .. } | Step::Elsewhere => unreachable!("only a brief call is sent elsewhere or waits"),
         })
     }
 
@@ -137,6 +146,32 @@ impl Shared {
         let (ids, permissions, view) = (&random_id, &self.rules.permissions(principal), &view);
         let targets = self.audit.as_ref().is_some_and(|audit| audit.reads());
         self.endpoint.handle(&Call { now, ids, principal, permissions, view, targets, request, charset, pace })
+    }
+
+    /// As [`Shared::may_change`], of a subscription.
+    fn may_subscribe(&self, context: &RequestContext, durable: &Durable) -> bool {
+        self.audit.as_ref().is_none_or(|audit| audit.announce(context, &durable.done.journal))
+    }
+
+    /// A Pull of events that have not happened yet. No thread waits for them, and nothing is taken before there is an
+    /// answer to put it into, so that a client that goes away meanwhile misses nothing.
+    async fn wait(
+        &self,
+        principal: &Principal,
+        request: &[u8],
+        charset: Option<&str>,
+        (mut subscription, mut timeout): (Uuid, Duration),
+        started: Instant,
+    ) -> Step {
+        let passed = |allowed: Duration| allowed.min(self.timeout_max) <= started.elapsed();
+        loop {
+            let left = timeout.min(self.timeout_max).saturating_sub(started.elapsed());
+            let _in_time = tokio::time::timeout(left, self.eventing.news(subscription)).await;
+            match self.step(principal, request, charset, Pace::Until(&passed)) {
+                Step::Wait { subscription: other, timeout: allowed } => (subscription, timeout) = (other, allowed),
+                step => return step,
+            }
+        }
     }
 
     /// A long scan, on a thread that serves nobody else meanwhile; a few at a time, so that they leave the machine to

@@ -1,6 +1,7 @@
 //! Wires store, backends, engine, endpoint and transport into one server. The composition: no rules of its own.
 
 mod audit;
+mod eventing;
 mod handler;
 mod ids;
 mod inventory;
@@ -19,6 +20,7 @@ use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
 use crate::job::Message;
 use crate::provider::{Registry, SchemaMismatch};
 use crate::service::SystemClock;
+use crate::store::StoreError;
 use crate::transport::{self, BindError, Listener, Running, Tls, TlsError, TransportLimits};
 use crate::xml;
 
@@ -49,6 +51,9 @@ pub enum StartError {
     /// The certificate cannot be read or made.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The stored subscriptions cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -63,6 +68,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     users: Arc<Users>,
     audit: Option<Arc<Audit>>,
+    eventing: Arc<eventing::Eventing>,
     lines: Vec<String>,
     patience: Duration,
 }
@@ -71,14 +77,26 @@ impl Server {
     /// Starts to serve an opened data directory.
     pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
         let limits = transport_limits(config);
-        let endpoint = endpoint(config, world.host_name())?;
+        let endpoint = Arc::new(endpoint(config, world.host_name())?);
+        let users = Arc::new(logins::users(config)?);
+        let rules = Arc::new(config.access_rules());
         let audit = Audit::open(config, Arc::new(SystemClock))?.map(Arc::new);
+        let eventing = eventing::Eventing::start(eventing::Parts {
+            endpoint: Arc::clone(&endpoint),
+            engine: Arc::clone(world.engine()),
+            store: Arc::clone(world.store()),
+            users: Arc::clone(&users),
+            rules: Arc::clone(&rules),
+            config: &config.eventing,
+        })?;
+        let timeout_max = config.limits.operation_timeout();
         let handler = WsmanHandler::new(
             endpoint,
             Arc::clone(world.engine()),
-            config.access_rules(),
+            rules,
             audit.clone(),
-            config.limits.operation_timeout(),
+            Arc::clone(&eventing),
+            timeout_max,
         );
         let mut listeners = Vec::new();
         let clear = config.http_address().map(Listener::http).transpose()?;
@@ -95,14 +113,13 @@ impl Server {
         listeners.extend(sealed);
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
         let lines = listeners.iter().map(ToString::to_string).collect();
-        let users = Arc::new(logins::users(config)?);
         let certificates = CertificateRules::parse(&config.client_certificates.rules)?;
         let parts =
             logins::Parts { config, host_name: world.host_name(), users: &users, certificates, tls: tls.clone() };
         let mechanisms = logins::mechanisms(parts);
         let running = transport::serve(listeners, Arc::new(handler), mechanisms, limits);
         let patience = Duration::from_millis(config.limits.shutdown_timeout_ms);
-        Ok(Self { world, running, http, https, tls, users, audit, lines, patience })
+        Ok(Self { world, running, http, https, tls, users, audit, eventing, lines, patience })
     }
 
     /// The bound address of the clear-text listener.
@@ -161,6 +178,7 @@ impl Server {
     /// start. Both at once, so that one limit holds for the whole.
     pub async fn shutdown(self) {
         let (left, ()) = tokio::join!(self.running.shutdown(self.patience), self.world.engine().shutdown());
+        self.eventing.stop().await;
         if 0 < left {
             tracing::warn!(connections = left, "connections were still at work when the server stopped");
         }
@@ -187,6 +205,7 @@ fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch
             total_max: per_principal_max.saturating_mul(16),
             idle_ms: limits.context_timeout_ms,
         },
+        events: config.eventing.limits(limits.envelope_octets_max),
         version: format!("OS: 0.0.0 SP: 0.0 Stack: 3.0 failbackd {}", env!("CARGO_PKG_VERSION")),
         profiles: logins::profiles(config),
         machine: host_name.into(),

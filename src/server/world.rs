@@ -96,6 +96,11 @@ impl World {
         &self.engine
     }
 
+    /// The store of the data directory.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// The backend for image files.
     pub fn files(&self) -> &Arc<FileDriver> {
         &self.files

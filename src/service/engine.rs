@@ -15,7 +15,7 @@ use super::settings::EngineSettings;
 use super::step::{Control, Limiter};
 use crate::backend::Driver;
 use crate::job::{JobId, JobState, Timestamp};
-use crate::replication::{BackendInfo, Change, ReplicationState, View, Vm, VmEvent, VmId};
+use crate::replication::{BackendInfo, Change, ReplicationState, Transition, View, Vm, VmEvent, VmId};
 use crate::store::{Store, StoreError, Txn};
 
 /// Why the engine cannot start.
@@ -136,6 +136,17 @@ impl Engine {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.publisher.changes()
+    }
+
+    /// From now on what changes do is kept for [`Engine::take_transitions`]. Returns the view that they begin with.
+    pub fn keep_transitions(&self) -> Arc<View> {
+        self.publisher.keep_transitions()
+    }
+
+    /// What changes did since the last call, in the order in which they took effect.
+    #[must_use]
+    pub fn take_transitions(&self) -> Vec<Transition> {
+        self.publisher.take_transitions()
     }
 
     /// Waits until `found` finds something in a view. Live progress alone makes no new view.

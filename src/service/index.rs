@@ -11,7 +11,7 @@ use super::record::{
     ANSWER_PREFIX, AUTHORIZATION_PREFIX, AnswerRecord, FINISH_PREFIX, FinishRecord, JOB_PREFIX, SERVICE_KEY, VM_PREFIX,
     read, read_job, read_vm,
 };
-use crate::replication::{Authorization, Change, JobEntry, ServiceSettings, View, Vm};
+use crate::replication::{Authorization, Change, JobEntry, ServiceSettings, Transition, View, Vm};
 use crate::store::{Store, Versioned};
 
 /// Records read per page.
@@ -27,6 +27,8 @@ pub struct Publisher {
     waiting: Mutex<Vec<Change>>,
     current: ArcSwap<View>,
     version: watch::Sender<u64>,
+    /// What the changes did, in their order, until somebody takes it; none while nobody asked for it.
+    transitions: Mutex<Option<Vec<Transition>>>,
 }
 
 impl Publisher {
@@ -35,7 +37,21 @@ impl Publisher {
     pub fn new(view: View) -> Self {
         let current = ArcSwap::from_pointee(view.clone());
         let (version, _) = watch::channel(0);
-        Self { master: Mutex::new(view), waiting: Mutex::default(), current, version }
+        Self { master: Mutex::new(view), waiting: Mutex::default(), current, version, transitions: Mutex::default() }
+    }
+
+    /// From now on what changes do is kept for [`Publisher::take_transitions`]. Returns the view that they begin with.
+    pub fn keep_transitions(&self) -> Arc<View> {
+        let _settled = self.master.lock().unwrap_or_else(PoisonError::into_inner);
+        self.transitions.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+        self.view()
+    }
+
+    /// What changes did since the last call, in the order in which they took effect.
+    #[must_use]
+    pub fn take_transitions(&self) -> Vec<Transition> {
+        let mut kept = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The view now.
@@ -54,9 +70,14 @@ impl Publisher {
                 // Another publisher took ours along, and had made its view before it let go of the master.
                 return;
             }
+            let mut kept = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
             for change in waiting {
-                master.apply(change);
+                match kept.as_mut() {
+                    Some(kept) => kept.extend(Transition::apply(&mut master, change)),
+                    None => master.apply(change),
+                }
             }
+            drop(kept);
             self.current.store(Arc::new(master.clone()));
         }
         self.version.send_modify(|version| *version = version.wrapping_add(1));

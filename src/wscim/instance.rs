@@ -30,7 +30,7 @@ struct ClassTags {
 }
 
 #[derive(Debug)]
-struct Tags {
+pub(super) struct Tags {
     open: String,
     close: String,
     nil: String,
@@ -38,10 +38,14 @@ struct Tags {
 
 impl Tags {
     fn new(name: &str) -> Self {
+        Self::prefixed("p", name)
+    }
+
+    pub(super) fn prefixed(prefix: &str, name: &str) -> Self {
         Self {
-            open: format!("<p:{name}>"),
-            close: format!("</p:{name}>"),
-            nil: format!("<p:{name} xsi:nil=\"true\"/>"),
+            open: format!("<{prefix}:{name}>"),
+            close: format!("</{prefix}:{name}>"),
+            nil: format!("<{prefix}:{name} xsi:nil=\"true\"/>"),
         }
     }
 }
@@ -72,23 +76,41 @@ impl Codec {
     fn class(&self, id: ClassId) -> Option<&ClassTags> {
         self.classes.get(id.index())
     }
+
+    /// The slots of a class in the order of the wire.
+    pub(super) fn order(&self, id: ClassId) -> &[u16] {
+        self.class(id).map_or(&[], |class| class.order.as_slice())
+    }
+
+    /// Writes the element of an instance, with each property by `property`.
+    pub(super) fn within(
+        &self,
+        w: &mut Writer<'_>,
+        family: Family,
+        id: ClassId,
+        mut property: impl FnMut(&mut Writer<'_>, u16, &Tags),
+    ) {
+        let Some(class) = self.class(id) else { return };
+        let [wmi, dmtf, microsoft] = &class.start;
+        w.raw(match family {
+            Family::Wmi => wmi,
+            Family::Dmtf => dmtf,
+            Family::Microsoft => microsoft,
+        });
+        for slot in &class.order {
+            let Some(tags) = class.tags.get(usize::from(*slot)) else { continue };
+            property(w, *slot, tags);
+        }
+        w.raw(&class.end);
+    }
 }
 
 /// Writes an instance as an element of its own class, whatever class was asked for.
 //= MAP-01
 pub fn write_instance(w: &mut Writer<'_>, codec: &Codec, schema: &Schema, family: Family, instance: &CimInstance) {
-    let Some(class) = codec.class(instance.class) else { return };
-    let [wmi, dmtf, microsoft] = &class.start;
-    w.raw(match family {
-        Family::Wmi => wmi,
-        Family::Dmtf => dmtf,
-        Family::Microsoft => microsoft,
+    codec.within(w, family, instance.class, |w, slot, tags| {
+        write_property(w, tags, instance.get(slot), family, schema);
     });
-    for slot in &class.order {
-        let Some(tags) = class.tags.get(usize::from(*slot)) else { continue };
-        write_property(w, tags, instance.get(*slot), family, schema);
-    }
-    w.raw(&class.end);
 }
 
 /// Writes the columns of a query's projection: `w:XmlFragment`, no namespace on the columns, alphabetical.
@@ -146,7 +168,7 @@ pub fn write_value(w: &mut Writer<'_>, name: &str, value: &Value, family: Family
 }
 
 //= MAP-08, MAP-09, MAP-10
-fn write_property(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, schema: &Schema) {
+pub(super) fn write_property(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, schema: &Schema) {
     match value {
         Value::Null => w.raw(&tags.nil),
         Value::Array(values) => {

@@ -3,6 +3,7 @@
 mod association;
 mod epr;
 mod error;
+mod event;
 mod instance;
 mod parameters;
 mod representation;
@@ -12,6 +13,7 @@ mod xpath;
 pub use association::association_query;
 pub use epr::{object_path, path_from_epr, path_of, path_to_epr};
 pub use error::fault_of;
+pub use event::write_event;
 pub use instance::{Codec, write_included, write_instance, write_projection, write_value};
 pub use parameters::{decode_input, write_output};
 pub use representation::{Representation, decode_fragment, decode_representation, decode_text};

@@ -1,6 +1,7 @@
 //! From a document to a typed request, or to the fault that answers it.
 
 use super::enumeration::{Enumerate, GetStatus, Pull, Release, Renew};
+use super::eventing::{self, Manage, Subscribe};
 use super::header::{Correlation, Headers, is_known};
 use super::identify::IdentityNamespace;
 use super::operation::{Operation, Request};
@@ -82,6 +83,10 @@ enum Named<'d> {
     Enumerate,
     Pull,
     Release,
+    Subscribe,
+    RenewSubscription,
+    SubscriptionStatus,
+    Unsubscribe,
     RenewEnumeration,
     EnumerationStatus,
     Invoke(invoke::Invoke<'d>),
@@ -96,6 +101,10 @@ fn operation<'d>(action: &Cow<'d, str>, envelope: &Envelope<'d>) -> Result<Named
         uri::ENUMERATE => Named::Enumerate,
         uri::PULL => Named::Pull,
         uri::RELEASE => Named::Release,
+        uri::SUBSCRIBE => Named::Subscribe,
+        uri::SUBSCRIPTION_RENEW => Named::RenewSubscription,
+        uri::SUBSCRIPTION_STATUS => Named::SubscriptionStatus,
+        uri::UNSUBSCRIBE => Named::Unsubscribe,
         uri::RENEW_ENUMERATION => Named::RenewEnumeration,
         uri::ENUMERATION_STATUS => Named::EnumerationStatus,
         "" => return Err(Box::new(fault::invalid_action("wsa:Action is empty"))),
@@ -116,6 +125,10 @@ impl<'d> Named<'d> {
             Self::Enumerate => Operation::Enumerate(Enumerate::parse(envelope, profile)?),
             Self::Pull => Operation::Pull(Pull::parse(envelope)?),
             Self::Release => Operation::Release(Release::parse(envelope)?),
+            Self::Subscribe => Operation::Subscribe(Box::new(Subscribe::parse(envelope)?)),
+            Self::RenewSubscription => Operation::RenewSubscription(eventing::Renew::parse(envelope)?),
+            Self::SubscriptionStatus => Operation::SubscriptionStatus(Manage::parse(envelope, "GetStatus")?),
+            Self::Unsubscribe => Operation::Unsubscribe(Manage::parse(envelope, "Unsubscribe")?),
             Self::RenewEnumeration => Operation::RenewEnumeration(Renew::parse(envelope)?),
             Self::EnumerationStatus => Operation::EnumerationStatus(GetStatus::parse(envelope)?),
             Self::Invoke(invoke) => Operation::Invoke(invoke),

@@ -232,7 +232,7 @@ fn set_filter<'d>(slot: &mut Option<Filter<'d>>, element: Element<'d>) -> Decode
 }
 
 /// A filter is text or one element, never both. //= ENU-06
-fn filter(element: Element<'_>) -> Decoded<Filter<'_>> {
+pub(super) fn filter(element: Element<'_>) -> Decoded<Filter<'_>> {
     let text = element.text();
     let elements = element.children().take(2).count();
     if elements > 1 || (elements == 1 && !text.trim().is_empty()) {

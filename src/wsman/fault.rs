@@ -320,6 +320,15 @@ pub fn unknown_filter_dialect(dialect: &str, offered: &[&str]) -> Fault {
     })
 }
 
+/// `wse:FilteringRequestedUnavailable` that lists what is offered. //= EVT-07
+pub fn unknown_event_dialect(dialect: &str, offered: &[&str]) -> Fault {
+    let text = format!("the filter dialect {:?} is not offered for events", clipped(dialect));
+    offered.iter().fold(eventing_filter_dialect_unavailable(text), |fault, uri| {
+        let text = (*uri).to_owned();
+        fault.with_item(DetailItem { prefix: "e", namespace: name::EVENTING, local: "SupportedDialect", text })
+    })
+}
+
 /// `wsa:EndpointUnavailable` that says when to try again.
 pub fn retry_after(reason: impl Into<Cow<'static, str>>, delay: std::time::Duration) -> Fault {
     let text = super::duration::format_duration(delay);

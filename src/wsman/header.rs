@@ -91,6 +91,8 @@ pub(super) fn is_known(namespace: &str, local: &str) -> bool {
         name::ADDRESSING => ADDRESSING.contains(&local),
         name::WSMAN => WSMAN.contains(&local),
         name::WSMAN_MS => WSMAN_MS.contains(&local),
+        name::EVENTING => local == "Identifier",
+        trust if name::TRUST.contains(&trust) => local == "IssuedTokens",
         _ => false,
     }
 }

@@ -9,6 +9,7 @@ mod decode;
 mod duration;
 mod encode;
 mod enumeration;
+pub mod eventing;
 pub mod fault;
 mod fragment;
 mod header;

@@ -1,6 +1,7 @@
 //! A decoded request: what is asked, of which resource, under which conditions.
 
 use super::enumeration::{Enumerate, GetStatus, Pull, Release, Renew};
+use super::eventing::{self, Manage, Subscribe};
 use super::fragment::Fragment;
 use super::identify::IdentityNamespace;
 use super::invoke::Invoke;
@@ -62,6 +63,14 @@ pub enum Operation<'d> {
     Pull(Pull<'d>),
     /// Give up an enumeration.
     Release(Release<'d>),
+    /// Ask to be told of events.
+    Subscribe(Box<Subscribe<'d>>),
+    /// Prolong a subscription.
+    RenewSubscription(eventing::Renew<'d>),
+    /// Ask how long a subscription lives.
+    SubscriptionStatus(Manage<'d>),
+    /// End a subscription.
+    Unsubscribe(Manage<'d>),
     /// Let an enumeration live on.
     RenewEnumeration(Renew<'d>),
     /// How long an enumeration will live.
@@ -82,6 +91,10 @@ impl Operation<'_> {
             Self::Enumerate(_) => "Enumerate",
             Self::Pull(_) => "Pull",
             Self::Release(_) => "Release",
+            Self::Subscribe(_) => "Subscribe",
+            Self::RenewSubscription(_) => "Renew",
+            Self::SubscriptionStatus(_) => "GetStatus",
+            Self::Unsubscribe(_) => "Unsubscribe",
             Self::RenewEnumeration(_) => "Renew",
             Self::EnumerationStatus(_) => "GetStatus",
             Self::Invoke(_) => "Invoke",

@@ -20,6 +20,11 @@ pub const TRANSFER: &str = "http://schemas.xmlsoap.org/ws/2004/09/transfer";
 pub const ENUMERATION: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration";
 /// `e`: WS-Eventing.
 pub const EVENTING: &str = "http://schemas.xmlsoap.org/ws/2004/08/eventing";
+/// WS-Policy, which an endpoint reference may hold.
+pub const POLICY: &str = "http://schemas.xmlsoap.org/ws/2004/09/policy";
+/// WS-Trust, in its two usual editions: how a subscriber issues credentials for its sink.
+pub const TRUST: [&str; 2] =
+    ["http://schemas.xmlsoap.org/ws/2005/02/trust", "http://docs.oasis-open.org/ws-sx/ws-trust/200512"];
 /// `rsp`: the Windows remote shell.
 pub const SHELL: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell";
 /// `b`: the CIM binding (DSP0227).

@@ -18,6 +18,7 @@ mod backend;
 mod bad_input;
 mod certificates;
 mod crash;
+mod eventing;
 mod jobs;
 mod kerberos;
 mod login;

@@ -204,16 +204,7 @@ impl Wire {
 
     /// One exchange on a connection of its own: the status and the body.
     pub(crate) fn post(&self, envelope: &str) -> io::Result<(u16, String)> {
-        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let (address, authorization, length) = (self.address, &self.authorization, envelope.len());
-        let request = format!(
-            "POST /wsman HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {authorization}\r\n\
-             Content-Type: application/soap+xml;charset=UTF-8\r\nContent-Length: {length}\r\n\
-             Connection: close\r\n\r\n{envelope}"
-        );
-        stream.write_all(request.as_bytes())?;
+        let mut stream = self.send(envelope)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let cut = || io::Error::new(io::ErrorKind::UnexpectedEof, "the answer ends early");
@@ -224,6 +215,21 @@ impl Wire {
             return Err(cut());
         }
         Ok((status, body.to_owned()))
+    }
+
+    /// Sends a request and leaves the answer to whoever wants it.
+    pub(crate) fn send(&self, envelope: &str) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let (address, authorization, length) = (self.address, &self.authorization, envelope.len());
+        let request = format!(
+            "POST /wsman HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {authorization}\r\n\
+             Content-Type: application/soap+xml;charset=UTF-8\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{envelope}"
+        );
+        stream.write_all(request.as_bytes())?;
+        Ok(stream)
     }
 
     /// The same; the answer must be there and no fault.

@@ -10,7 +10,7 @@ pub(crate) fn steps(case: &Case, profile: Option<Profile>) -> Vec<StepRecord> {
             Some(profile) => step.outcomes(profile).collect(),
             None => step.all_outcomes().collect(),
         };
-        let default = Outcome { status: vec![200], no_fault: true, ..Outcome::default() };
+        let default = Outcome { usual: true, ..Outcome::default() };
         if outcomes.is_empty() { vec![outcome(&default)] } else { outcomes.into_iter().map(outcome).collect() }
     };
     case.step.iter().map(|step| StepRecord { sends: sends(step), outcomes: outcomes(step) }).collect()
@@ -101,6 +101,7 @@ fn describe(outcome: &Outcome) -> String {
         parts.push(format!("HTTP {}", statuses.join(" or ")));
     }
     let switches = [
+        (outcome.usual, "HTTP 200, with what such a request gets when all is well"),
         (outcome.no_fault, "no fault"),
         (outcome.closed, "the connection is closed without an answer"),
         (outcome.silent, "nothing comes"),
@@ -135,7 +136,7 @@ mod tests {
             fault={subcode=['w:A','w:B']}\nnote='n'";
         let steps = steps(&toml::from_str(case).unwrap(), Some(Profile::Ms));
         assert_eq!(steps[0].sends, "get, without a:To, chunks of 1");
-        assert_eq!(steps[0].outcomes[0].when, "HTTP 200; no fault");
+        assert_eq!(steps[0].outcomes[0].when, "HTTP 200, with what such a request gets when all is well");
         assert_eq!(steps[1].sends, "a body of its own");
         let outcome = &steps[1].outcomes[0];
         assert_eq!((outcome.verdict.as_str(), outcome.note.as_str()), ("fail", "n"));

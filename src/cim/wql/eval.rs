@@ -35,6 +35,12 @@ fn term_truth(term: &Term, schema: &Schema, instance: &CimInstance) -> Option<bo
     let class_name = |id: Option<ClassId>| id.map_or(Value::Null, |id| Value::String(schema.class(id).name_text()));
     match term.subject {
         Subject::Slot(slot) => value_truth(&term.test, instance.get(slot), schema),
+        Subject::Inner(slot, class, inner) => match instance.get(slot).as_instance() {
+            Some(embedded) if schema.is_a(embedded.class, class) => {
+                value_truth(&term.test, embedded.get(inner), schema)
+            }
+            _ => None,
+        },
         Subject::This | Subject::Class if matches!(term.test, Test::Isa(_)) => match term.test {
             Test::Isa(ancestor) => Some(schema.is_a(instance.class, ancestor)),
             _ => None,

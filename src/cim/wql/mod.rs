@@ -54,6 +54,8 @@ pub struct Query<State> {
 pub struct Parsed {
     projection: Option<Vec<parse::Name>>,
     class: parse::Name,
+    /// `WITHIN n`, of queries for events.
+    within: Option<f64>,
     condition: Option<Condition<parse::Term>>,
 }
 
@@ -120,6 +122,11 @@ impl Query<Parsed> {
         &self.state.class.text
     }
 
+    /// The seconds of `WITHIN`: how late an event may be told. Only queries for events have it.
+    pub fn within(&self) -> Option<f64> {
+        self.state.within
+    }
+
     /// Looks up all names in the default namespace and converts all literals.
     pub fn resolve(&self, schema: &Schema) -> Result<Query<Resolved>, WqlError> {
         self.resolve_in(NamespaceId::DEFAULT, schema)
@@ -181,6 +188,23 @@ impl Query<Resolved> {
         }
     }
 
+    /// The class that an embedded instance must belong to: of a term `property ISA "Class"` that the whole condition
+    /// cannot do without.
+    pub fn isa(&self, slot: u16) -> Option<ClassId> {
+        match self.state.condition.as_ref()? {
+            Condition::All(parts) => parts.iter().find_map(|part| part.isa(slot)),
+            single => single.isa(slot),
+        }
+    }
+
+    /// The value that a property of an embedded instance must have, as [`Query::equality`] says it of the instance.
+    pub fn inner_equality(&self, slot: u16, inner: u16) -> Option<&Value> {
+        match self.state.condition.as_ref()? {
+            Condition::All(parts) => parts.iter().find_map(|part| part.inner_equality(slot, inner)),
+            single => single.inner_equality(slot, inner),
+        }
+    }
+
     /// Whether there is a condition at all.
     pub fn has_condition(&self) -> bool {
         self.state.condition.is_some()
@@ -190,6 +214,14 @@ impl Query<Resolved> {
 impl Condition<resolve::Term> {
     fn equality(&self, slot: u16) -> Option<&Value> {
         if let Condition::Term(term) = self { term.equality(slot) } else { None }
+    }
+
+    fn isa(&self, slot: u16) -> Option<ClassId> {
+        if let Condition::Term(term) = self { term.isa(slot) } else { None }
+    }
+
+    fn inner_equality(&self, slot: u16, inner: u16) -> Option<&Value> {
+        if let Condition::Term(term) = self { term.inner_equality(slot, inner) } else { None }
     }
 }
 

@@ -119,12 +119,27 @@ impl<'t> Parser<'t> {
             return self.expected("\",\" or FROM");
         }
         let class = self.name("the name of a class after FROM")?;
+        let within = if self.eat_keyword("WITHIN")? { Some(self.seconds()?) } else { None };
         let condition = if self.eat_keyword("WHERE")? { Some(self.any()?) } else { None };
         self.eat(";")?;
         if self.token.kind == TokenKind::End {
-            return Ok(Parsed { projection, class, condition });
+            return Ok(Parsed { projection, class, within, condition });
         }
         self.expected(if condition.is_some() { "AND, OR or the end" } else { "WHERE or the end" })
+    }
+
+    /// The number after WITHIN.
+    fn seconds(&mut self) -> Result<f64, WqlError> {
+        let seconds = match self.token.kind {
+            // Nobody waits for longer than this, and every number up to it is exact.
+            TokenKind::Integer(number) => u32::try_from(number).ok().map(f64::from),
+            TokenKind::Real(number) => (0.0 <= number).then_some(number),
+            _ => None,
+        };
+        match seconds {
+            Some(seconds) => self.take().map(|_| seconds),
+            None => self.expected("a number of seconds after WITHIN"),
+        }
     }
 
     /// The list after SELECT; none when `*` is in it.
@@ -264,11 +279,22 @@ impl<'t> Parser<'t> {
                     Operand::Literal(Literal::Boolean(false))
                 }
                 TokenKind::Word(word) if word.eq_ignore_ascii_case("NULL") => Operand::Literal(Literal::Null),
-                TokenKind::Word(word) => Operand::Property(Name { text: word.to_owned(), position }),
+                TokenKind::Word(word) => Operand::Property(Name { text: self.path(word)?, position }),
                 TokenKind::Sign(_) | TokenKind::End => return self.expected("a property or a literal"),
             });
         }
         self.expected("a property or a literal")
+    }
+
+    /// `TargetInstance.JobState`: the property of an embedded instance.
+    fn path(&mut self, first: &str) -> Result<String, WqlError> {
+        let mut path = first.to_owned();
+        if self.eat(".")? {
+            let inner = self.name("the name of a property after \".\"")?;
+            path.push('.');
+            path.push_str(&inner.text);
+        }
+        Ok(path)
     }
 
     fn text(&mut self, what: &str) -> Result<Name, WqlError> {
@@ -310,6 +336,9 @@ pub(super) fn print(query: &Parsed, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
     }
     write!(f, " FROM {}", query.class.text)?;
+    if let Some(within) = query.within {
+        write!(f, " WITHIN {within:?}")?;
+    }
     if let Some(condition) = &query.condition {
         f.write_str(" WHERE ")?;
         print_condition(condition, f)?;

@@ -31,6 +31,9 @@ pub(super) struct Term {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Slot(u16),
+    /// The property of an embedded instance, `TargetInstance.JobState`: the slot of the instance, and class and slot of
+    /// the property in it.
+    Inner(u16, ClassId, u16),
     /// `__CLASS`
     Class,
     /// `__SUPERCLASS`
@@ -72,13 +75,38 @@ impl Term {
             _ => None,
         }
     }
+
+    pub(super) fn isa(&self, slot: u16) -> Option<ClassId> {
+        match (self.subject, &self.test) {
+            (Subject::Slot(of), Test::Isa(class)) if of == slot => Some(*class),
+            _ => None,
+        }
+    }
+
+    pub(super) fn inner_equality(&self, slot: u16, inner: u16) -> Option<&Value> {
+        match (self.subject, &self.test) {
+            (Subject::Inner(of, _, at), Test::Compare(Operator::Equal, Operand::Value(value)))
+                if (of, at) == (slot, inner) =>
+            {
+                Some(value)
+            }
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn resolve(query: &Parsed, namespace: NamespaceId, schema: &Schema) -> Result<Resolved, WqlError> {
     let Some(class) = schema.find_in(namespace, &query.class.text).map(|id| schema.class(id)) else {
         return fail(&query.class, format!("there is no class \"{}\"", query.class.text));
     };
-    let resolver = Resolver { schema, class };
+    if query.within.is_some() && !class.properties.iter().any(is_subject) {
+        return fail(&query.class, format!("WITHIN belongs to queries for events, and {} is none", class.name));
+    }
+    let mut embedded = Vec::new();
+    if let Some(condition) = &query.condition {
+        gather_isa(condition, class, schema, &mut embedded);
+    }
+    let resolver = Resolver { schema, class, embedded };
     let projection = query.projection.as_ref().map(|names| resolver.projection(names)).transpose()?;
     let condition = query.condition.as_ref().map(|condition| resolver.condition(condition)).transpose()?;
     Ok(Resolved { class: class.id, projection, condition })
@@ -88,9 +116,42 @@ fn fail<T>(name: &Name, message: String) -> Result<T, WqlError> {
     Err(WqlError { position: name.position, message })
 }
 
+/// Whether a property is the instance that an event is about.
+fn is_subject(property: &Property) -> bool {
+    property.embedded.is_some()
+}
+
+/// The classes that the query names for its embedded instances, with the slot of the instance.
+fn gather_isa<'s>(
+    condition: &Condition<parse::Term>,
+    class: &'s Class,
+    schema: &'s Schema,
+    found: &mut Vec<(u16, &'s Class)>,
+) {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) => {
+            for part in parts {
+                gather_isa(part, class, schema, found);
+            }
+        }
+        // What an instance is not says nothing of its properties.
+        Condition::Not(_) => {}
+        Condition::Term(term) => {
+            if let parse::Test::Isa(named) = &term.test
+                && let Some((slot, _)) = class.property(&term.property.text)
+                && let Some(named) = schema.class_by_name(&named.text)
+            {
+                found.push((slot, named));
+            }
+        }
+    }
+}
+
 struct Resolver<'s> {
     schema: &'s Schema,
     class: &'s Class,
+    /// The classes of embedded instances, as far as ISA names them.
+    embedded: Vec<(u16, &'s Class)>,
 }
 
 impl<'s> Resolver<'s> {
@@ -112,6 +173,27 @@ impl<'s> Resolver<'s> {
         match self.class.property(&name.text) {
             Some(found) => Ok(found),
             None => fail(name, format!("{} has no property \"{}\"", self.class.name, name.text)),
+        }
+    }
+
+    /// A property of an embedded instance, whose class an ISA of the query names.
+    fn inner(&self, name: &Name, outer: &str, inner: &str) -> Result<(Subject, &'s Property), WqlError> {
+        let Some((slot, property)) = self.class.property(outer) else {
+            return fail(name, format!("{} has no property \"{outer}\"", self.class.name));
+        };
+        if !is_subject(property) {
+            return fail(name, format!("{} holds no instance, so that it has no property \"{inner}\"", property.name));
+        }
+        // An instance before its change is of the class that it is of after it.
+        let of_slot = |(at, class): &&(u16, &'s Class)| *at == slot && class.slot(inner).is_some();
+        let any = |(_, class): &&(u16, &'s Class)| class.slot(inner).is_some();
+        let found = self.embedded.iter().find(of_slot).or_else(|| self.embedded.iter().find(any));
+        match found.and_then(|(_, class)| class.property(inner).map(|(at, property)| (class.id, at, property))) {
+            Some((class, at, property)) => Ok((Subject::Inner(slot, class, at), property)),
+            None if self.embedded.is_empty() => {
+                fail(name, format!("add {} ISA \"Class\": without it, \"{inner}\" could be anything", property.name))
+            }
+            None => fail(name, format!("no class that ISA names has the property \"{inner}\"")),
         }
     }
 
@@ -138,6 +220,9 @@ impl<'s> Resolver<'s> {
         let found = system.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name.text));
         let (subject, property) = if let Some((_, subject)) = found {
             (*subject, None)
+        } else if let Some((outer, inner)) = name.text.split_once('.') {
+            let (subject, property) = self.inner(name, outer, inner)?;
+            (subject, Some(property))
         } else {
             let (slot, property) = self.property(name)?;
             (Subject::Slot(slot), Some(property))

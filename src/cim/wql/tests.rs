@@ -154,7 +154,23 @@ fn errors_name_the_place_and_what_was_expected() {
         ),
         (
             "SELECT * FROM Msvm_ConcreteJob WITHIN 1",
-            "character 32 of the query: expected WHERE or the end, found \"WITHIN\"",
+            "character 15 of the query: WITHIN belongs to queries for events, and Msvm_ConcreteJob is none",
+        ),
+        (
+            "SELECT * FROM __InstanceCreationEvent WITHIN soon",
+            "character 46 of the query: expected a number of seconds after WITHIN, found \"soon\"",
+        ),
+        (
+            "SELECT * FROM CIM_InstModification WHERE SourceInstance.JobState = 7",
+            "character 42 of the query: add SourceInstance ISA \"Class\": without it, \"JobState\" could be anything",
+        ),
+        (
+            "SELECT * FROM CIM_InstModification WHERE SourceInstance ISA 'Msvm_ConcreteJob' AND SourceInstance.No = 7",
+            "character 84 of the query: no class that ISA names has the property \"No\"",
+        ),
+        (
+            "SELECT * FROM Msvm_ConcreteJob WHERE JobState.x = 7",
+            "character 38 of the query: JobState holds no instance, so that it has no property \"x\"",
         ),
         ("SELECT * FROM A WHERE x = 'a", "character 27 of the query: the string has no end"),
         ("SELECT * FROM A WHERE x = 1x", "character 27 of the query: \"1x\" is not a number"),
@@ -308,9 +324,10 @@ proptest! {
     fn printing_and_parsing_gives_the_same_query(
         condition in prop::option::of(condition(any_term())),
         names in prop::option::of(prop::collection::vec(name(), 1..4)),
+        within in prop::option::of(0.0_f64..1e9),
     ) {
         let class = Name { text: "Msvm_ConcreteJob".to_owned(), position: 0 };
-        let query = Query { state: Parsed { projection: names, class, condition } };
+        let query = Query { state: Parsed { projection: names, class, within, condition } };
         let text = query.to_string();
         let again = Query::parse(&text);
         prop_assert_eq!(again.as_ref(), Ok(&query), "{}", text);
@@ -338,7 +355,7 @@ proptest! {
         ];
         let expected = oracle(&condition, &Facts { numbers, owner });
         let class = Name { text: "Msvm_ConcreteJob".to_owned(), position: 0 };
-        let text = Query { state: Parsed { projection: None, class, condition: Some(condition) } }.to_string();
+        let text = Query { state: Parsed { projection: None, class, within: None, condition: Some(condition) } }.to_string();
         let query = Query::parse(&text).unwrap().resolve(schema).unwrap();
         prop_assert_eq!(query.matches(schema, &instance), expected == Some(true), "{}", text);
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "tests")]
 
 mod associations;
+mod events;
 mod limits;
 mod pace;
 mod world;
@@ -61,6 +62,7 @@ fn rerun(text: &str, file: &Path) -> String {
     };
     let mut view = Arc::new(view());
     let mut out = head.to_owned();
+    let mut begun = false;
     for request in requests.split(REQUEST) {
         let request = request.split(ANSWER).next().unwrap().trim_end();
         let Some(principal) = &principal else {
@@ -71,6 +73,10 @@ fn rerun(text: &str, file: &Path) -> String {
             write!(out, "{REQUEST}{request}{ANSWER}{answer}").unwrap();
             continue;
         };
+        if !begun {
+            endpoint.begin_events(&view, NOW);
+            begun = true;
+        }
         let call = Call {
             now: NOW,
             ids: &ids,
@@ -106,6 +112,17 @@ fn rerun(text: &str, file: &Path) -> String {
             Step::Cancel(job, continuation) => {
                 writeln!(note, "cancel: {job}").unwrap();
                 endpoint.cancelled(continuation, job, 0)
+            }
+            Step::Durable(durable) => {
+                endpoint.apply_subscription(&durable.change, NOW).unwrap();
+                durable.done
+            }
+            Step::Wait { timeout, .. } => {
+                writeln!(note, "waits: {timeout:?}").unwrap();
+                match endpoint.handle(&Call { pace: Pace::Until(&|_| true), ..call }) {
+                    Step::Respond(answer) => answer,
+                    step => panic!("time is up, and still {step:?}"),
+                }
             }
             Step::Elsewhere => panic!("this world is small"),
         };

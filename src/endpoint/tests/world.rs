@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::cim::Schema;
-use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings};
+use crate::endpoint::{CursorLimits, Endpoint, EndpointSettings, EventLimits};
 use crate::job::{Job, JobError, JobEvent, JobId, JobType, Message, NewJob, Progress, Timestamp};
 use crate::provider::Registry;
 use crate::replication::{
@@ -23,12 +23,21 @@ pub(super) fn endpoint() -> Endpoint {
 }
 
 pub(super) fn endpoint_of(profile: &'static Profile) -> Endpoint {
+    endpoint_made(profile, EventLimits::default())
+}
+
+pub(super) fn endpoint_with(events: EventLimits) -> Endpoint {
+    endpoint_made(&Profile::MS, events)
+}
+
+fn endpoint_made(profile: &'static Profile, events: EventLimits) -> Endpoint {
     let schema = Schema::builtin();
     let settings = EndpointSettings {
         limits: Limits::default(),
         envelope_octets_max: 512_000,
         items_max: 1_000,
         cursors: CursorLimits::default(),
+        events,
         version: "OS: 0.0.0 SP: 0.0 Stack: 3.0".to_owned(),
         profiles: vec!["http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/basic"],
         machine: "HOST".into(),

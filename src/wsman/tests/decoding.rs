@@ -256,7 +256,7 @@ fn actions() {
     for unknown in [
         "http://schemas.xmlsoap.org/ws/2004/09/transfer/Frobnicate",
         "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Reopen",
-        "http://schemas.xmlsoap.org/ws/2004/08/eventing/Subscribe",
+        "http://schemas.xmlsoap.org/ws/2004/08/eventing/SubscriptionEnd",
         "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/Command",
         "x",
         "http://schemas.microsoft.com/wbem/wsman/1/wmi/",

@@ -29,6 +29,7 @@ const METHODS: [(&str, &str, &str); 15] = [
 ];
 
 const CLASS: &str = "Msvm_ComputerSystem";
+const EVENTING: &str = "http://schemas.xmlsoap.org/ws/2004/08/eventing";
 
 /// Every operation but Invoke, with the subcode that each role gets for it; none for an answer, or for a refusal that
 /// has nothing to do with the role.
@@ -39,6 +40,12 @@ fn operations(lab: &Lab) -> Vec<(&'static str, String, [&'static str; 3])> {
     let reads = [""; 3];
     let context = "<n:EnumerationContext>uuid:0</n:EnumerationContext>";
     let unknown = ["n:InvalidEnumerationContext"; 3];
+    let eventing = |operation: &str, inner: &str| {
+        let body = format!("<e:{operation} xmlns:e=\"{EVENTING}\">{inner}</e:{operation}>");
+        Request::new(&format!("{EVENTING}/{operation}"), CLASS).body(&body)
+    };
+    let pulls = "<e:Delivery Mode=\"http://schemas.dmtf.org/wbem/wsman/1/wsman/Pull\"/>\
+                 <e:Expires>PT1S</e:Expires>";
     let identify = "<i:Identify xmlns:i=\"http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd\"/>";
     vec![
         ("Identify", transfer("x").body(identify).envelope(), reads),
@@ -49,6 +56,11 @@ fn operations(lab: &Lab) -> Vec<(&'static str, String, [&'static str; 3])> {
         ("Enumerate", enumeration("Enumerate").body("<n:Enumerate/>").envelope(), reads),
         ("Pull", enumeration("Pull").body(&format!("<n:Pull>{context}</n:Pull>")).envelope(), unknown),
         ("Release", enumeration("Release").body(&format!("<n:Release>{context}</n:Release>")).envelope(), unknown),
+        // Those who only pull need not be operators; those who have something sent do (`eventing.rs`).
+        ("Subscribe", eventing("Subscribe", pulls).envelope(), reads),
+        ("Renew of a subscription", eventing("Renew", "").envelope(), ["e:UnableToRenew"; 3]),
+        ("GetStatus of a subscription", eventing("GetStatus", "").envelope(), ["e:InvalidMessage"; 3]),
+        ("Unsubscribe of a subscription", eventing("Unsubscribe", "").envelope(), ["e:InvalidMessage"; 3]),
         ("Renew", enumeration("Renew").body(&format!("<n:Renew>{context}</n:Renew>")).envelope(), unknown),
         (
             "GetStatus",
@@ -69,10 +81,14 @@ fn place(operation: &Operation<'_>) -> usize {
         Operation::Enumerate(_) => 5,
         Operation::Pull(_) => 6,
         Operation::Release(_) => 7,
-        Operation::RenewEnumeration(_) => 8,
-        Operation::EnumerationStatus(_) => 9,
+        Operation::Subscribe(_) => 8,
+        Operation::RenewSubscription(_) => 9,
+        Operation::SubscriptionStatus(_) => 10,
+        Operation::Unsubscribe(_) => 11,
+        Operation::RenewEnumeration(_) => 12,
+        Operation::EnumerationStatus(_) => 13,
         // By its methods, below.
-        Operation::Invoke(_) => 10,
+        Operation::Invoke(_) => 14,
     }
 }
 
@@ -92,7 +108,7 @@ fn every_operation_asks_for_its_role() {
     let lab = Lab::shared();
     let mut places: Vec<usize> = operations(&lab).iter().map(|(_, envelope, _)| place_of(envelope)).collect();
     places.push(place_of(&call("Msvm_ReplicationService", "InitiateFailback")));
-    assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "every operation is walked");
+    assert_eq!(places, (0..=14).collect::<Vec<_>>(), "every operation is walked");
     for (operation, envelope, expected) in operations(&lab) {
         for (role, subcode) in ROLES.iter().zip(expected) {
             let reply = lab.send(role, &envelope);
@@ -208,7 +224,15 @@ fn under_rules(lab: &Lab) -> Vec<(String, String, [&'static str; 5])> {
     for (operation, envelope, _) in operations(lab) {
         let expected = match operation {
             "Identify" => [""; 5],
-            "Get" | "Enumerate" => ["", DENIED, DENIED, "", ""],
+            "Get" | "Enumerate" | "Subscribe" => ["", DENIED, DENIED, "", ""],
+            "Renew of a subscription" => {
+                let unknown = "e:UnableToRenew";
+                [unknown, DENIED, unknown, unknown, unknown]
+            }
+            "GetStatus of a subscription" | "Unsubscribe of a subscription" => {
+                let unknown = "e:InvalidMessage";
+                [unknown, DENIED, unknown, unknown, unknown]
+            }
             "Put" | "Create" | "Delete" => [ABSENT, DENIED, DENIED, ABSENT, ABSENT],
             "Pull" | "Release" | "Renew" | "GetStatus" => [CLOSED, DENIED, CLOSED, CLOSED, CLOSED],
             other => panic!("{other} has no expectation"),

@@ -1,0 +1,141 @@
+//! The recent changes, in order and bounded: what subscriptions are fed from, and what a bookmark points into.
+//!
+//! The log begins with what the view holds: the last change of each object, which the object's revision places. So a
+//! subscription that was left behind by a restart is told the state that each object came to; what happened in between,
+//! and what was removed before the restart, is not told.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::job::Timestamp;
+use crate::replication::{Transition, View};
+
+use super::Position;
+use super::render::Rendered;
+
+/// Places from here on are those of changes that the store does not number; the time of the start is in the upper part,
+/// so that they grow over a restart.
+const UNNUMBERED: u64 = 1 << 20;
+
+/// One change with its place.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) position: Position,
+    pub(crate) at: Timestamp,
+    pub(crate) transition: Transition,
+    /// Whether it stands for the last of several changes of its object, of which nothing else is known.
+    pub(crate) replay: bool,
+    rendered: Mutex<Weak<Rendered>>,
+}
+
+impl Entry {
+    /// What the change is seen by, made by `render` unless somebody still has it.
+    pub(crate) fn rendered(&self, render: impl FnOnce() -> Rendered) -> Arc<Rendered> {
+        let mut kept = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rendered) = kept.upgrade() {
+            return rendered;
+        }
+        let rendered = Arc::new(render());
+        *kept = Arc::downgrade(&rendered);
+        rendered
+    }
+}
+
+/// The log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    entries: VecDeque<Arc<Entry>>,
+    max: usize,
+    /// Everything up to here is gone.
+    floor: Position,
+    last: Position,
+    /// The first place of what the store does not number.
+    unnumbered: u64,
+}
+
+impl Log {
+    /// An empty log for at most so many changes.
+    pub(crate) fn new(max: usize) -> Self {
+        let (floor, last) = (Position::default(), Position::default());
+        Self { entries: VecDeque::new(), max: max.max(1), floor, last, unnumbered: UNNUMBERED }
+    }
+
+    /// Fills an empty log with the last change of each object of a view.
+    pub(crate) fn begin(&mut self, view: &View, now: Timestamp) {
+        let seconds = u64::try_from(now.0 / 1_000_000).unwrap_or(0);
+        self.unnumbered = seconds.saturating_mul(UNNUMBERED).max(UNNUMBERED);
+        let mut found: Vec<(u64, u64, Timestamp, Transition)> = Vec::new();
+        for vm in view.vms_after(None) {
+            let after = Some(Arc::clone(vm));
+            found.push((vm.revision, 0, vm.changed, Transition::Vm { before: None, after }));
+        }
+        for entry in view.jobs_after(None) {
+            let after = Some(Arc::clone(entry));
+            let vm = view.vm(entry.vm).cloned();
+            let transition = Transition::Job { before: None, after, vm };
+            found.push((entry.revision, 1, entry.job.last_change, transition));
+        }
+        found.sort_by_key(|(revision, place, ..)| (*revision, *place));
+        let excess = found.len().saturating_sub(self.max);
+        for (at_place, (revision, place, at, transition)) in found.into_iter().enumerate() {
+            // Those of one transaction have one revision; beyond the first two kinds their order is that of the view.
+            let same = self.last.revision == revision && self.entries.back().is_some();
+            let place = if same { place.max(self.last.place + 1) } else { place };
+            let position = Position { revision, place, item: 0 };
+            self.last = position.end();
+            if at_place < excess {
+                self.floor = position.end();
+                continue;
+            }
+            let entry = Entry { position, at, transition, replay: true, rendered: Mutex::default() };
+            self.entries.push_back(Arc::new(entry));
+        }
+    }
+
+    /// Takes a change in. Returns it with its place, and the one that had to go for it.
+    pub(crate) fn append(&mut self, transition: Transition, now: Timestamp) -> (Arc<Entry>, Option<Arc<Entry>>) {
+        let numbered = match (transition.revision(), &transition) {
+            (Some(revision), Transition::Job { .. }) => Some((revision, 1)),
+            (Some(revision), _) => Some((revision, 0)),
+            (None, _) => None,
+        };
+        let last = self.last;
+        let position = match numbered {
+            Some((revision, place)) if (last.revision, last.place) < (revision, place) => {
+                Position { revision, place, item: 0 }
+            }
+            _ => Position { place: (last.place + 1).max(self.unnumbered), ..last },
+        };
+        let position = Position { item: 0, ..position };
+        self.last = position.end();
+        let entry = Arc::new(Entry { position, at: now, transition, replay: false, rendered: Mutex::default() });
+        self.entries.push_back(Arc::clone(&entry));
+        let gone = if self.max < self.entries.len() { self.entries.pop_front() } else { None };
+        if let Some(gone) = &gone {
+            self.floor = gone.position.end();
+        }
+        (entry, gone)
+    }
+
+    /// The changes that begin at or behind a place, or hold it.
+    pub(crate) fn from(&self, position: Position) -> impl Iterator<Item = &Arc<Entry>> {
+        let first = self.entries.partition_point(|entry| entry.position.end() < position);
+        self.entries.range(first..)
+    }
+
+    /// The first change behind that of a place.
+    pub(crate) fn behind(&self, position: Position) -> Option<&Arc<Entry>> {
+        let end = position.end();
+        self.entries.get(self.entries.partition_point(|entry| entry.position <= end))
+    }
+
+    /// Everything up to here is gone.
+    pub(crate) fn floor(&self) -> Position {
+        self.floor
+    }
+
+    /// The place of the last event.
+    pub(crate) fn last(&self) -> Position {
+        self.last
+    }
+}

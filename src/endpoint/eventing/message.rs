@@ -1,0 +1,212 @@
+//! Messages to sinks: what goes next, and what became of it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::auth::Role;
+use crate::endpoint::Endpoint;
+use crate::endpoint::exchange::ENVELOPE_OCTETS;
+use crate::job::Timestamp;
+use crate::provider::Permissions;
+use crate::wsman::eventing::{
+    DeliveryMode, EndStatus, EnvelopePolicy, Notice, Sink, encode_dropped, encode_event, encode_events,
+    encode_heartbeat, encode_subscription_end,
+};
+use crate::xml::text::{Encoding, encode};
+
+use super::subscription::Subscription;
+use super::table::{Batch, Room};
+use super::{Ended, Position, Record};
+
+/// What is to be sent next.
+#[derive(Debug)]
+pub enum Next {
+    /// This message.
+    Send(Outgoing),
+    /// Nothing for now.
+    Nothing,
+    /// Nothing any more.
+    Ended(Ended),
+}
+
+/// A message under way.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The subscription.
+    pub record: Arc<Record>,
+    /// The envelope.
+    pub octets: Vec<u8>,
+    /// Its `wsa:MessageID`, which an acknowledgement relates to.
+    pub message_id: Uuid,
+    /// Whether it is to be acknowledged.
+    pub acknowledged: bool,
+    until: Position,
+    dropped: Option<u64>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// The sink has it.
+    Delivered,
+    /// It could not be delivered; it is tried again later, unless this was the last try.
+    Failed,
+    /// The sink wants no more.
+    Refused,
+}
+
+/// What an owner may do now; none when there is no such user any more.
+pub type Standing = Option<(Role, Permissions)>;
+
+impl Endpoint {
+    /// The next message of a subscription that was handed out to be sent, as its owner's limits are now. After
+    /// [`Next::Nothing`] it is handed out again when there is something.
+    pub fn next_message(
+        &self,
+        id: Uuid,
+        standing: &dyn Fn(&super::Owner) -> Standing,
+        message_id: Uuid,
+        now: Timestamp,
+    ) -> Next {
+        let mut table = self.events.table();
+        let Some(record) = table.get(id).map(|subscription| Arc::clone(&subscription.record)) else {
+            return Next::Nothing;
+        };
+        let permissions = match standing(&record.owner) {
+            Some((role, permissions)) if Role::Operator <= role => permissions,
+            _ => {
+                table.remove(id);
+                return Next::Ended(Ended { record, reason: "its owner may not subscribe any more" });
+            }
+        };
+        if record.expires <= now {
+            table.remove(id);
+            return Next::Ended(Ended { record, reason: "the subscription expired" });
+        }
+        let beats = table.get_mut(id).is_some_and(|subscription| {
+            subscription.busy = false;
+            subscription.heartbeat_at().is_some_and(|at| at <= now)
+        });
+        let ready = table.get(id).and_then(Subscription::send_at).is_some_and(|at| at <= now);
+        if !beats && !ready {
+            table.schedule(id);
+            return Next::Nothing;
+        }
+        let elements_max = table.get(id).map_or(1, Subscription::elements_max);
+        let octets_max = record.delivery.envelope_octets_max.and_then(|octets| usize::try_from(octets).ok());
+        let octets_max = octets_max.unwrap_or(self.events.limits.envelope_octets_max);
+        let octets_max = if record.delivery.utf16 { octets_max / 2 } else { octets_max };
+        let octets_max = octets_max.saturating_sub(ENVELOPE_OCTETS + header_octets(&record));
+        let room = Room { elements_max, octets_max, policy: record.delivery.policy };
+        let batch = if ready { table.take(self, id, &permissions, room) } else { Batch::default() };
+        if batch.too_large.is_some() {
+            if record.delivery.policy == EnvelopePolicy::CancelSubscription && batch.is_empty() {
+                table.remove(id);
+                return Next::Ended(Ended { record, reason: "an event is larger than MaxEnvelopeSize" });
+            }
+            if record.delivery.policy == EnvelopePolicy::Notify && batch.is_empty() {
+                if let Some(subscription) = table.get_mut(id) {
+                    subscription.dropped = subscription.dropped.saturating_add(1);
+                }
+                table.pass(self, id, batch.until, now);
+                drop(table);
+                return self.next_message(id, standing, message_id, now);
+            }
+        }
+        if ready && batch.is_empty() {
+            // Nothing of what waited is for its owner to see.
+            table.pass(self, id, batch.until, now);
+            return Next::Nothing;
+        }
+        let Some(subscription) = table.get_mut(id) else { return Next::Nothing };
+        subscription.busy = true;
+        subscription.taken = subscription.delivered.max(batch.until);
+        table.schedule(id);
+        drop(table);
+        Next::Send(outgoing(record, message_id, &batch))
+    }
+
+    /// Says what became of a message. What it returns has ended with it.
+    //= EVT-24
+    pub fn finish_message(&self, outgoing: &Outgoing, finished: Finished, now: Timestamp) -> Option<Ended> {
+        let mut table = self.events.table();
+        let id = outgoing.record.id;
+        match finished {
+            Finished::Delivered => {
+                table.commit(self, id, (outgoing.until, outgoing.dropped), now);
+                None
+            }
+            Finished::Failed => {
+                let goes_on = table.get_mut(id).is_none_or(|subscription| subscription.fail(now));
+                if goes_on {
+                    table.schedule(id);
+                    return None;
+                }
+                let record = table.remove(id)?;
+                Some(Ended { record, reason: "the sink could not be reached" })
+            }
+            Finished::Refused => {
+                let record = table.remove(id)?;
+                Some(Ended { record, reason: "the sink refused delivery" })
+            }
+        }
+    }
+
+    /// The message that tells the end of a subscription, and where it goes; none when there is nowhere, or when the
+    /// events were pulled.
+    //= EVT-29
+    pub fn end_message<'r>(
+        &self,
+        record: &'r Record,
+        status: EndStatus,
+        reason: &str,
+        message_id: Uuid,
+    ) -> Option<(&'r Sink, Vec<u8>)> {
+        if record.delivery.mode == DeliveryMode::Pull {
+            return None;
+        }
+        let sink = record.end_to.as_ref()?;
+        let notice = Notice { sink, message_id, acknowledged: false, bookmark: None };
+        let mut octets = Vec::with_capacity(2_048);
+        let (manager, identifier) = (record.manager.as_deref(), record.identifier());
+        encode_subscription_end(&mut octets, &notice, manager, &identifier, (status, reason));
+        Some((sink, encoded(octets, record)))
+    }
+}
+
+/// Octets of the header that the subscriber's own texts take.
+fn header_octets(record: &Record) -> usize {
+    let sink = record.delivery.notify_to.as_ref();
+    sink.map_or(0, |sink| 6 * sink.address.len() + sink.parameters.iter().map(String::len).sum::<usize>())
+}
+
+fn encoded(octets: Vec<u8>, record: &Record) -> Vec<u8> {
+    let encoding = if record.delivery.utf16 { Encoding::Utf16Le { bom: true } } else { Encoding::Utf8 };
+    encode(octets, encoding)
+}
+
+//= EVT-10, EVT-23
+fn outgoing(record: Arc<Record>, message_id: Uuid, batch: &Batch) -> Outgoing {
+    let mode = record.delivery.mode;
+    let until = batch.until;
+    let bookmark = (record.bookmarks && !batch.is_empty()).then(|| until.to_string());
+    let mut octets = Vec::with_capacity(4_096);
+    let acknowledged = mode.is_acknowledged();
+    let mut dropped = batch.dropped;
+    if let Some(sink) = &record.delivery.notify_to {
+        let notice = Notice { sink, message_id, acknowledged, bookmark: bookmark.as_deref() };
+        match (mode, batch.dropped, batch.items.first()) {
+            (_, None, None) => encode_heartbeat(&mut octets, &notice),
+            (DeliveryMode::Events, ..) => {
+                let marker = batch.dropped.map(Err).into_iter();
+                encode_events(&mut octets, &notice, marker.chain(batch.items.iter().map(|item| Ok(&**item))));
+            }
+            (_, Some(count), _) => encode_dropped(&mut octets, &notice, count),
+            (_, None, Some(item)) => encode_event(&mut octets, &notice, item),
+        }
+    } else {
+        dropped = None;
+    }
+    Outgoing { octets: encoded(octets, &record), record, message_id, acknowledged, until, dropped }
+}

@@ -1,0 +1,275 @@
+//! Eventing at work: feeds the endpoint with changes, keeps its subscriptions in the store, and sends its messages.
+//!
+//! One task feeds, keeps the timers and stores how far subscriptions have come. A subscription has a task of its own
+//! only while a message of it is under way.
+
+mod sinks;
+mod stored;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+use crate::auth::{Role, Users};
+use crate::config::EventingConfig;
+use crate::endpoint::{Answer, Durable, Ended, Endpoint, Finished, Next, Outcome, Owner, SubscriptionChange, Wakes};
+use crate::provider::{Permissions, Rules};
+use crate::service::Engine;
+use crate::store::{Store, StoreError};
+use crate::wsman::eventing::EndStatus;
+
+use super::random_id;
+use sinks::Sinks;
+
+/// How often live progress is looked at, and how exact the timers are.
+const TICK: Duration = Duration::from_millis(100);
+const PROGRESS_TICKS: u32 = 5;
+/// How often the progress of subscriptions is stored.
+const STORE_TICKS: u32 = 10;
+/// How often idle connections are looked at.
+const SWEEP_TICKS: u32 = 100;
+
+/// What eventing is made of.
+pub(super) struct Parts<'p> {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) users: Arc<Users>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) config: &'p EventingConfig,
+}
+
+/// Eventing of one server.
+pub(super) struct Eventing {
+    endpoint: Arc<Endpoint>,
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    users: Arc<Users>,
+    rules: Arc<Rules>,
+    sinks: Sinks,
+    /// Pulls that wait, by subscription.
+    waiters: Mutex<HashMap<Uuid, Arc<Notify>>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Eventing {
+    /// Takes up the stored subscriptions, and starts to feed and to deliver. Reads the store, and blocks for it.
+    pub(super) fn start(parts: Parts<'_>) -> Result<Arc<Self>, StoreError> {
+        let Parts { endpoint, engine, store, users, rules, config } = parts;
+        let eventing = Arc::new(Self {
+            sinks: Sinks::new(config),
+            waiters: Mutex::default(),
+            stop: watch::channel(false).0,
+            endpoint,
+            engine,
+            store,
+            users,
+            rules,
+        });
+        let view = eventing.engine.keep_transitions();
+        let now = eventing.engine.now();
+        eventing.endpoint.begin_events(&view, now);
+        let contents = stored::load(&*eventing.store)?;
+        for (key, reason) in contents.damaged {
+            tracing::error!(key, reason, "a stored subscription cannot be read; it is left as it is");
+        }
+        for (record, progress) in contents.records {
+            let id = record.id;
+            if let Err(fault) = eventing.endpoint.restore_subscription(record, progress, now) {
+                tracing::warn!(subscription = %id, reason = %fault.reason, "a stored subscription cannot go on");
+            }
+        }
+        tokio::spawn(Arc::clone(&eventing).run());
+        Ok(eventing)
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut changes = self.engine.changes();
+        let mut stop = self.stop.subscribe();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut count = 0_u32;
+        loop {
+            tokio::select! {
+                news = changes.changed() => if news.is_err() { return },
+                _ = ticks.tick() => {
+                    count = count.wrapping_add(1);
+                    self.tick(count).await;
+                }
+                _ = stop.changed() => return,
+            }
+            let now = self.engine.now();
+            let taken = self.engine.take_transitions();
+            if !taken.is_empty() {
+                self.act(self.endpoint.record_changes(taken, now));
+            }
+        }
+    }
+
+    async fn tick(self: &Arc<Self>, count: u32) {
+        let now = self.engine.now();
+        self.act(self.endpoint.due_events(now));
+        if count.is_multiple_of(PROGRESS_TICKS) {
+            let view = self.engine.view();
+            self.act(self.endpoint.record_progress(&view, now));
+        }
+        if count.is_multiple_of(STORE_TICKS) {
+            self.store_progress(false).await;
+        }
+        if count.is_multiple_of(SWEEP_TICKS) {
+            self.sinks.sweep();
+        }
+    }
+
+    /// Does what there is to do for those who are named.
+    fn act(self: &Arc<Self>, wakes: Wakes) {
+        for id in wakes.pulls {
+            self.wake(id);
+        }
+        for id in wakes.sends {
+            tokio::spawn(Arc::clone(self).send(id));
+        }
+        for ended in wakes.ended {
+            tokio::spawn(Arc::clone(self).end(ended, EndStatus::SourceCanceling));
+        }
+    }
+
+    /// Sends the messages of one subscription until there is none left.
+    async fn send(self: Arc<Self>, id: Uuid) {
+        loop {
+            let standing = |owner: &Owner| self.standing(owner);
+            match self.endpoint.next_message(id, &standing, random_id(), self.engine.now()) {
+                Next::Nothing => return,
+                Next::Ended(ended) => return self.end(ended, EndStatus::SourceCanceling).await,
+                Next::Send(outgoing) => {
+                    let finished = self.sinks.deliver(&outgoing).await;
+                    let ended = self.endpoint.finish_message(&outgoing, finished, self.engine.now());
+                    match (finished, ended) {
+                        (Finished::Delivered, None) => {}
+                        (Finished::Refused, Some(ended)) => return self.forget(&ended).await,
+                        (_, Some(ended)) => return self.end(ended, EndStatus::DeliveryFailure).await,
+                        (_, None) => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the owner of a subscription may do now.
+    fn standing(&self, owner: &Owner) -> Option<(Role, Permissions)> {
+        if owner.local {
+            return Some((Role::Administrator, Permissions::unlimited()));
+        }
+        let role = self.users.standing(&owner.name, Instant::now())?;
+        Some((role, self.rules.permissions_of(&owner.name, role)))
+    }
+
+    /// A subscription has ended: it goes from the store, and its sink is told.
+    async fn end(self: Arc<Self>, ended: Ended, status: EndStatus) {
+        self.forget(&ended).await;
+        let record = &ended.record;
+        if let Some((sink, message)) = self.endpoint.end_message(record, status, ended.reason, random_id()) {
+            self.sinks.tell(&sink.address, record, message).await;
+        }
+    }
+
+    async fn forget(&self, ended: &Ended) {
+        let id = ended.record.id;
+        let (owner, reason) = (&ended.record.owner.name, ended.reason);
+        tracing::info!(subscription = %id, owner, reason, "a subscription ended");
+        if let Err(error) = self.store.commit(stored::gone(id)).await {
+            tracing::error!(subscription = %id, %error, "a subscription that ended is still stored");
+        }
+        self.wake(id);
+    }
+
+    /// Makes a change of a subscription durable, and answers.
+    pub(super) async fn carry_out(self: &Arc<Self>, durable: Durable) -> Answer {
+        let Durable { change, done, failed, unusable } = durable;
+        if let SubscriptionChange::Open(record, _) = &change
+            && !self.sinks.may_reach(record).await
+        {
+            return unusable;
+        }
+        if let Err(error) = self.store.commit(stored::txn(&change)).await {
+            return with_internal(failed, error.to_string());
+        }
+        let now = self.engine.now();
+        if let Err(fault) = self.endpoint.apply_subscription(&change, now) {
+            return with_internal(failed, fault.reason.into_owned());
+        }
+        if let SubscriptionChange::Close(record) = &change {
+            self.wake(record.id);
+        }
+        self.act(self.endpoint.due_events(now));
+        done
+    }
+
+    /// Waits until there is news for a pulled subscription, or it has ended.
+    pub(super) async fn news(&self, id: Uuid) {
+        let waiter = {
+            let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+            Waiter { eventing: self, id, notify: Arc::clone(waiters.entry(id).or_default()) }
+        };
+        let notified = waiter.notify.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        // What came before the wait began is news too.
+        if self.endpoint.has_news(id) == Some(false) {
+            notified.await;
+        }
+    }
+
+    fn wake(&self, id: Uuid) {
+        let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiter) = waiters.get(&id) {
+            waiter.notify_waiters();
+        }
+    }
+
+    async fn store_progress(&self, all: bool) {
+        let moved = self.endpoint.moved_subscriptions(all);
+        for txn in stored::progress(&moved) {
+            if let Err(error) = self.store.commit(txn).await {
+                tracing::warn!(%error, "how far subscriptions have come could not be stored");
+                return;
+            }
+        }
+    }
+
+    /// Stops feeding, and stores how far every subscription has come. They go on with the next start.
+    pub(super) async fn stop(&self) {
+        self.stop.send_replace(true);
+        let changed = self.engine.take_transitions();
+        self.endpoint.record_changes(changed, self.engine.now());
+        self.store_progress(true).await;
+    }
+}
+
+/// A Pull that waits. Whoever goes last takes the entry along, also when the client has gone.
+struct Waiter<'e> {
+    eventing: &'e Eventing,
+    id: Uuid,
+    notify: Arc<Notify>,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut waiters = self.eventing.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        // The map's and this one's.
+        if Arc::strong_count(&self.notify) <= 2 {
+            waiters.remove(&self.id);
+        }
+    }
+}
+
+/// The answer of something that failed inside, with what it was for the log.
+fn with_internal(mut answer: Answer, internal: String) -> Answer {
+    if let Outcome::Fault { internal: told, .. } = &mut answer.journal.outcome {
+        *told = Some(internal);
+    }
+    answer
+}

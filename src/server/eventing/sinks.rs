@@ -1,0 +1,233 @@
+//! The way to sinks: which addresses may be sent to, connections that are used again, and what an answer means.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::client::{SinkAnswer, SinkConnection, SinkTarget, Trust};
+use crate::config::{EventingConfig, Network};
+use crate::endpoint::{Finished, Outgoing, Record};
+use crate::wsman::client::Reply;
+use crate::wsman::eventing::Credentials;
+use crate::wsman::uri;
+use crate::xml::text::decode;
+use crate::xml::{Document, Limits};
+
+/// Connections to one sink at the same time. A sink that stalls holds these and no others.
+const CONNECTIONS_MAX: usize = 8;
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Everything that is needed to send.
+pub(super) struct Sinks {
+    networks: Vec<Network>,
+    allow_unencrypted: bool,
+    trust: Trust,
+    tls: Mutex<Option<Arc<ClientConfig>>>,
+    timeout: Duration,
+    routes: Mutex<HashMap<(bool, String, u16), Arc<Route>>>,
+}
+
+/// The connections to one host and port.
+struct Route {
+    turns: Semaphore,
+    idle: Mutex<Vec<(Instant, SinkConnection)>>,
+}
+
+impl Sinks {
+    pub(super) fn new(config: &EventingConfig) -> Self {
+        let given = !config.authorities.as_os_str().is_empty();
+        Self {
+            networks: config.networks(),
+            allow_unencrypted: config.allow_unencrypted,
+            trust: if given { Trust::Authority(config.authorities.clone()) } else { Trust::System },
+            tls: Mutex::default(),
+            timeout: Duration::from_millis(config.delivery_timeout_ms),
+            routes: Mutex::default(),
+        }
+    }
+
+    /// Whether a subscription's sinks may be sent to, as their names are now.
+    //= EVT-04, EVT-05
+    pub(super) async fn may_reach(&self, record: &Record) -> bool {
+        for sink in record.delivery.notify_to.iter().chain(&record.end_to) {
+            let Some(target) = SinkTarget::parse(&sink.address) else { return false };
+            if self.resolve(&target).await.is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// An address of the target that may be sent to.
+    async fn resolve(&self, target: &SinkTarget) -> Option<SocketAddr> {
+        let lookup = tokio::net::lookup_host((target.host.as_str(), target.port));
+        let found = tokio::time::timeout(self.timeout, lookup).await.ok()?.ok()?;
+        let allowed = |address: &SocketAddr| {
+            let clear = target.secure || self.allow_unencrypted || address.ip().to_canonical().is_loopback();
+            clear && self.networks.iter().any(|network| network.holds(*address))
+        };
+        found.into_iter().find(allowed)
+    }
+
+    /// Sends a message, and says what became of it.
+    pub(super) async fn deliver(&self, outgoing: &Outgoing) -> Finished {
+        let record = &outgoing.record;
+        let Some(sink) = &record.delivery.notify_to else { return Finished::Refused };
+        let message = Bytes::copy_from_slice(&outgoing.octets);
+        let sent = self.send(&sink.address, record, message).await;
+        match sent {
+            Ok(answer) => judge(&answer, outgoing.acknowledged.then_some(outgoing.message_id)),
+            Err(problem) => {
+                tracing::debug!(subscription = %record.id, problem, "a delivery failed");
+                Finished::Failed
+            }
+        }
+    }
+
+    /// Sends a message once, without caring what is answered.
+    pub(super) async fn tell(&self, address: &str, record: &Record, message: Vec<u8>) {
+        if let Err(problem) = self.send(address, record, message.into()).await {
+            tracing::debug!(subscription = %record.id, problem, "the end of a subscription could not be told");
+        }
+    }
+
+    async fn send(&self, address: &str, record: &Record, message: Bytes) -> Result<SinkAnswer, String> {
+        let target = SinkTarget::parse(address).ok_or("the address is no URL that is sent to")?;
+        let route = self.route(&target);
+        // Its turn does not count against the time of the message: others to the same sink are before it.
+        let _turn = route.turns.acquire().await.map_err(|error| error.to_string())?;
+        let exchange = self.exchange(&route, &target, record, message);
+        tokio::time::timeout(self.timeout, exchange).await.map_err(|_| "the sink did not answer in time")?
+    }
+
+    async fn exchange(
+        &self,
+        route: &Route,
+        target: &SinkTarget,
+        record: &Record,
+        message: Bytes,
+    ) -> Result<SinkAnswer, String> {
+        let authorization = record.credentials.as_ref().map(basic);
+        let content_type = if record.delivery.utf16 {
+            "application/soap+xml;charset=UTF-16"
+        } else {
+            "application/soap+xml;charset=UTF-8"
+        };
+        let mut kept = route.take();
+        if let Some(connection) = &mut kept
+            && !connection.ready().await
+        {
+            kept = None;
+        }
+        let reused = kept.is_some();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.open(target).await?,
+        };
+        let mut answer = connection.post(target, authorization.clone(), content_type, message.clone()).await;
+        if answer.is_err() && reused {
+            // It may have been closed while nobody used it. A message that did arrive comes twice then, under the same
+            // MessageID.
+            connection = self.open(target).await?;
+            answer = connection.post(target, authorization, content_type, message).await;
+        }
+        let answer = answer.map_err(|error| error.to_string())?;
+        route.keep(connection);
+        Ok(answer)
+    }
+
+    async fn open(&self, target: &SinkTarget) -> Result<SinkConnection, String> {
+        let address = self.resolve(target).await.ok_or("the sink is none that may be sent to")?;
+        let tls = if target.secure { Some(self.tls()?) } else { None };
+        SinkConnection::open(target, address, tls).await.map_err(|error| error.to_string())
+    }
+
+    /// The settings of TLS, read at first use.
+    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = &*tls {
+            return Ok(Arc::clone(config));
+        }
+        let config = self.trust.config().map_err(|error| error.to_string())?;
+        Ok(Arc::clone(tls.insert(config)))
+    }
+
+    fn route(&self, target: &SinkTarget) -> Arc<Route> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (target.secure, target.host.clone(), target.port);
+        let route = routes
+            .entry(key)
+            .or_insert_with(|| Arc::new(Route { turns: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::default() }));
+        Arc::clone(route)
+    }
+
+    /// Closes connections that nobody has used for a while, and forgets routes that have none.
+    pub(super) fn sweep(&self) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.retain(|_, route| {
+            let mut idle = route.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|(since, connection)| since.elapsed() < IDLE && !connection.is_closed());
+            !idle.is_empty() || 1 < Arc::strong_count(route)
+        });
+    }
+}
+
+impl Route {
+    fn take(&self) -> Option<SinkConnection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((_, connection)) = idle.pop() {
+            if !connection.is_closed() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, connection: SinkConnection) {
+        if !connection.is_closed() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), connection));
+        }
+    }
+}
+
+/// The header of Basic; marked so that nobody prints it.
+fn basic(credentials: &Credentials) -> HeaderValue {
+    let pair = Zeroizing::new(format!("{}:{}", credentials.user, credentials.password.reveal()));
+    let text = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Basic"));
+    value.set_sensitive(true);
+    value
+}
+
+/// What an answer means. Any success will do for a message that asks for nothing; one that asks for an acknowledgement
+/// needs just that.
+//= EVT-23, EVT-24
+fn judge(answer: &SinkAnswer, acknowledges: Option<Uuid>) -> Finished {
+    let success = (200..300).contains(&answer.status);
+    if acknowledges.is_none() && success {
+        return Finished::Delivered;
+    }
+    let Ok((text, _)) = decode(&answer.octets, answer.charset.as_deref()) else { return Finished::Failed };
+    let limits = Limits { octets_max: 64 * 1024, ..Limits::default() };
+    let Ok(document) = Document::parse(&text, &limits) else { return Finished::Failed };
+    match Reply::parse(&document) {
+        Err(fault) if fault.subcode.as_deref() == Some("DeliveryRefused") => Finished::Refused,
+        Err(_) => Finished::Failed,
+        Ok(reply) => {
+            let own = reply.relates_to.as_deref().and_then(|id| id.rsplit(':').next()).and_then(|id| id.parse().ok());
+            let acked = success && reply.action.as_deref() == Some(uri::ACK) && own == acknowledges;
+            if acked { Finished::Delivered } else { Finished::Failed }
+        }
+    }
+}

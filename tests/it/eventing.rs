@@ -1,0 +1,341 @@
+//! Subscriptions against a listening server, and sinks that take what they are sent, refuse it, stall and die.
+
+mod sink;
+
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use failbackd::auth::password::{Cost, SALT_OCTETS};
+use failbackd::auth::{Role, UserFile};
+use failbackd::backend::fault::NAME;
+use failbackd::config::Config;
+use failbackd::server::{Server, World};
+use failbackd::service::NewVm;
+
+use super::process::Wire;
+use sink::{Manner, Sink};
+
+const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+const ALL: &str = "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/*";
+const EVENTING: &str = "http://schemas.xmlsoap.org/ws/2004/08/eventing/";
+const PULL: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Pull";
+const PULL_MODE: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/Pull";
+const PUSH: &str = "http://schemas.xmlsoap.org/ws/2004/08/eventing/DeliveryModes/Push";
+const PUSH_WITH_ACK: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/PushWithAck";
+const EVENTS: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/Events";
+const NEW_VMS: &str =
+    "SELECT * FROM __InstanceCreationEvent WITHIN 1 WHERE TargetInstance ISA 'Msvm_ReplicationRelationship'";
+
+struct Bench {
+    runtime: tokio::runtime::Runtime,
+    server: Server,
+}
+
+impl Bench {
+    fn start(data_dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            data_dir: data_dir.to_owned(),
+            http: "127.0.0.1:0".to_owned(),
+            https: "off".to_owned(),
+            allow_unencrypted: true,
+            fault_backend: true,
+            ..Config::default()
+        };
+        config.eventing.delivery_timeout_ms = 500;
+        change(&mut config);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let users = UserFile::in_directory(data_dir);
+        if !users.path().exists() {
+            users.add("otto", Role::Operator, b"secret", [5; SALT_OCTETS], CHEAP).unwrap();
+            users.add("vera", Role::Viewer, b"secret", [5; SALT_OCTETS], CHEAP).unwrap();
+        }
+        let server = runtime.block_on(async {
+            let world = World::open(&config).await.unwrap();
+            Server::start(&config, world).unwrap()
+        });
+        Self { runtime, server }
+    }
+
+    fn vm(&self, name: &str) {
+        self.runtime.block_on(self.server.world().import(NewVm::protected(name, NAME), None)).unwrap();
+    }
+
+    fn ask(&self, action: &str, header: &str, body: &str) -> String {
+        ask_as(&self.wire("otto"), action, header, body)
+    }
+
+    fn wire(&self, user: &str) -> Wire {
+        Wire::new(self.server.http().unwrap(), user, "secret")
+    }
+
+    fn subscribe(&self, mode: &str, sink: Option<&str>, delivery: &str, rest: &str) -> String {
+        let notify = sink.map(|address| {
+            format!(
+                "<e:NotifyTo><a:Address>{address}</a:Address><a:ReferenceParameters><k:Token \
+                 xmlns:k=\"urn:x\">T-1</k:Token></a:ReferenceParameters></e:NotifyTo>"
+            )
+        });
+        self.ask(
+            &format!("{EVENTING}Subscribe"),
+            "",
+            &format!(
+                "<e:Subscribe>{}<e:Delivery Mode=\"{mode}\">{}{delivery}</e:Delivery>{rest}<w:Filter \
+                 Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{NEW_VMS}</w:Filter></e:Subscribe>",
+                sink.map(|address| format!("<e:EndTo><a:Address>{address}</a:Address></e:EndTo>")).unwrap_or_default(),
+                notify.unwrap_or_default()
+            ),
+        )
+    }
+
+    fn pull(&self, context: &str, max: u32, timeout: &str) -> String {
+        let header = format!("<w:OperationTimeout>{timeout}</w:OperationTimeout>");
+        self.ask(PULL, &header, &pull_body(context, max))
+    }
+
+    fn stop(self) {
+        self.runtime.block_on(self.server.shutdown());
+    }
+}
+
+fn pull_body(context: &str, max: u32) -> String {
+    format!(
+        "<n:Pull><n:EnumerationContext>{context}</n:EnumerationContext><n:MaxElements>{max}</n:MaxElements></n:Pull>"
+    )
+}
+
+fn ask_as(wire: &Wire, action: &str, header: &str, body: &str) -> String {
+    wire.post(&envelope(action, header, body)).unwrap().1
+}
+
+fn envelope(action: &str, header: &str, body: &str) -> String {
+    format!(
+        "<s:Envelope xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\" \
+         xmlns:a=\"http://schemas.xmlsoap.org/ws/2004/08/addressing\" \
+         xmlns:w=\"http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd\" \
+         xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\" \
+         xmlns:e=\"http://schemas.xmlsoap.org/ws/2004/08/eventing\"><s:Header><a:To>http://host:5985/wsman</a:To>\
+         <w:ResourceURI>{ALL}</w:ResourceURI><a:ReplyTo><a:Address>\
+         http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address></a:ReplyTo>\
+         <a:Action>{action}</a:Action><a:MessageID>uuid:1</a:MessageID>{header}</s:Header><s:Body>{body}</s:Body>\
+         </s:Envelope>"
+    )
+}
+
+fn between(text: &str, start: &str, end: &str) -> Option<String> {
+    let rest = text.split_once(start)?.1;
+    Some(rest.split_once(end)?.0.to_owned())
+}
+
+fn context_of(answer: &str) -> String {
+    between(answer, "<n:EnumerationContext>", "<").unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn names(text: &str) -> Vec<String> {
+    text.split("<r:ElementName>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect()
+}
+
+/// The names of the virtual machines that a sink was told of.
+fn told(sink: &Sink) -> Vec<String> {
+    sink.received().iter().flat_map(|message| names(&message.body)).collect()
+}
+
+#[test]
+fn a_pull_waits_for_its_event_and_times_out_without_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    let started = Instant::now();
+    let quiet = bench.pull(&context, 5, "PT0.3S");
+    assert!(quiet.contains("2150858793") && Duration::from_millis(300) <= started.elapsed(), "{quiet}");
+    let (wire, waiting) = (bench.wire("otto"), context.clone());
+    let started = Instant::now();
+    let waits = std::thread::spawn(move || {
+        let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
+        ask_as(&wire, PULL, header, &pull_body(&waiting, 5))
+    });
+    // The event comes while the Pull waits, or before it: either way the Pull gets it.
+    bench.vm("web01");
+    assert_eq!(names(&waits.join().unwrap()), ["web01"]);
+    assert!(started.elapsed() < Duration::from_secs(10), "it did not wait for its time to be up");
+    assert!(bench.pull(&context, 5, "PT0.1S").contains("TimedOut"), "told once");
+    bench.stop();
+}
+
+#[test]
+fn a_client_that_goes_away_while_it_waits_goes_on_from_its_bookmark() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", "<w:SendBookmarks/>"));
+    bench.vm("first");
+    let page = bench.pull(&context, 5, "PT5S");
+    let bookmark = between(&page, "<w:Bookmark>", "</w:Bookmark>").unwrap();
+    let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
+    let request = envelope(PULL, header, &pull_body(&context, 5));
+    let mut waiting = bench.wire("otto").send(&request).unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(waiting.read(&mut [0]).is_err(), "it waits");
+    drop(waiting);
+    bench.vm("second");
+    let resumed = format!("<w:SendBookmarks/><w:Bookmark>{bookmark}</w:Bookmark>");
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", &resumed));
+    assert_eq!(names(&bench.pull(&context, 5, "PT5S")), ["second"], "what nobody took, and nothing twice");
+    bench.stop();
+}
+
+#[test]
+fn an_unsubscribe_ends_the_pull_that_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let answer = bench.subscribe(PULL_MODE, None, "", "");
+    let (wire, context) = (bench.wire("otto"), context_of(&answer));
+    let waits = std::thread::spawn(move || {
+        let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
+        ask_as(&wire, PULL, header, &pull_body(&context, 5))
+    });
+    let identifier = between(&answer, "eventing\">", "<").unwrap();
+    let header = format!("<e:Identifier>{identifier}</e:Identifier>");
+    let gone = bench.ask(&format!("{EVENTING}Unsubscribe"), &header, "<e:Unsubscribe/>");
+    assert!(gone.contains("UnsubscribeResponse"), "{gone}");
+    let answer = waits.join().unwrap();
+    assert!(answer.contains("InvalidEnumerationContext"), "{answer}");
+    bench.stop();
+}
+
+#[test]
+fn pulled_and_pushed_subscriptions_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Sink::start(Manner::Accept);
+    let bench = Bench::start(directory.path(), |_| ());
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    let pushed = bench.subscribe(PUSH, Some(&sink.url()), "", "");
+    assert!(pushed.contains("SubscribeResponse"), "{pushed}");
+    bench.vm("before");
+    sink.wait(|messages| messages.len() == 1);
+    assert_eq!(names(&bench.pull(&context, 5, "PT5S")), ["before"]);
+    bench.vm("untold");
+    sink.wait(|messages| messages.len() == 2);
+    bench.stop();
+    let bench = Bench::start(directory.path(), |_| ());
+    bench.vm("after");
+    sink.wait(|messages| messages.len() == 3);
+    assert_eq!(told(&sink), ["before", "untold", "after"], "each once");
+    let page = bench.pull(&context, 5, "PT5S");
+    assert!(names(&page).contains(&"after".to_owned()), "{page}");
+    bench.stop();
+}
+
+#[test]
+fn each_mode_reaches_its_sink_in_its_form() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let (push, ack, batch) = (Sink::start(Manner::Accept), Sink::start(Manner::Ack), Sink::start(Manner::Ack));
+    let credentials = "<t:IssuedTokens xmlns:t=\"http://schemas.xmlsoap.org/ws/2005/02/trust\">\
+                       <t:RequestSecurityTokenResponse><o:UsernameToken xmlns:o=\"urn:o\"><o:Username>u</o:Username>\
+                       <o:Password>p</o:Password></o:UsernameToken></t:RequestSecurityTokenResponse></t:IssuedTokens>";
+    let basic = "<w:Auth Profile=\"http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/http/basic\"/>";
+    let body = format!(
+        "<e:Subscribe><e:Delivery Mode=\"{PUSH}\"><e:NotifyTo><a:Address>{}</a:Address></e:NotifyTo>{basic}\
+         </e:Delivery><w:Filter Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{NEW_VMS}</w:Filter>\
+         </e:Subscribe>",
+        push.url()
+    );
+    assert!(bench.ask(&format!("{EVENTING}Subscribe"), credentials, &body).contains("SubscribeResponse"));
+    bench.subscribe(PUSH_WITH_ACK, Some(&ack.url()), "", "");
+    let batched =
+        "<w:MaxElements>2</w:MaxElements><w:MaxTime>PT20S</w:MaxTime><w:ContentEncoding>UTF-16</w:ContentEncoding>";
+    bench.subscribe(EVENTS, Some(&batch.url()), batched, "");
+    for name in ["a", "b"] {
+        bench.vm(name);
+    }
+    push.wait(|messages| messages.len() == 2);
+    ack.wait(|messages| messages.len() == 2);
+    batch.wait(|messages| messages.len() == 1);
+    assert_eq!((told(&push), told(&ack)), (vec!["a".to_owned(), "b".to_owned()], vec!["a".to_owned(), "b".to_owned()]));
+    let pushed = push.received();
+    assert!(pushed[0].head.contains("Basic dTpw"), "{}", pushed[0].head);
+    let acked = ack.received();
+    assert!(acked[0].body.contains("T-1</k:Token>") && acked[0].body.contains("AckRequested"));
+    assert!(!acked[0].head.to_lowercase().contains("authorization"));
+    let batch = batch.received();
+    assert!(batch[0].head.contains("charset=UTF-16"), "{}", batch[0].head);
+    assert_eq!(names(&batch[0].body), ["a", "b"]);
+    bench.stop();
+}
+
+#[test]
+fn hostile_and_broken_sinks_hurt_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let bait = Sink::start(Manner::Accept);
+    let good = Sink::start(Manner::Accept);
+    let manners =
+        [Manner::Refuse, Manner::Stall, Manner::Die, Manner::Status(500), Manner::Redirect(bait.url()), Manner::Flood];
+    let bad: Vec<Sink> = manners.into_iter().map(Sink::start).collect();
+    for sink in &bad {
+        let retry = "<w:ConnectionRetry Total=\"1\">PT0.2S</w:ConnectionRetry>";
+        let answer = bench.subscribe(PUSH, Some(&sink.url()), retry, "");
+        assert!(answer.contains("SubscribeResponse"), "{answer}");
+    }
+    bench.subscribe(PUSH, Some(&good.url()), "", "");
+    let started = Instant::now();
+    bench.vm("web01");
+    good.wait(|messages| messages.len() == 1);
+    assert!(started.elapsed() < Duration::from_secs(2), "the good one waits for no other");
+    let (refuse, broken) = bad.split_first().unwrap();
+    for sink in broken.iter().filter(|sink| sink.answers()) {
+        // Twice the event, once the end.
+        sink.wait(|messages| 3 <= messages.len());
+        let last = sink.received().pop().unwrap().body;
+        assert!(last.contains("SubscriptionEnd") && last.contains("eventing/DeliveryFailure"), "{last}");
+    }
+    bench.vm("web02");
+    good.wait(|messages| messages.len() == 2);
+    assert_eq!(refuse.received().len(), 1, "no delivery after a refusal, and no SubscriptionEnd");
+    assert!(bait.received().is_empty(), "no redirect is followed");
+    bench.stop();
+}
+
+#[test]
+fn sinks_elsewhere_are_refused_by_address_not_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    for address in [
+        "http://192.0.2.1/sink",
+        "http://[2001:db8::1]:5985/",
+        "https://192.0.2.1:5986/",
+        "http://0.0.0.0:1/",
+        "ftp://127.0.0.1/",
+        "/wsman",
+        "http://user:secret@127.0.0.1/",
+        "http://no-such-host.invalid/",
+    ] {
+        let answer = bench.subscribe(PUSH, Some(address), "", "");
+        assert!(answer.contains("UnusableAddress") && answer.contains("2150858787"), "{address}: {answer}");
+        assert!(!answer.contains("secret"));
+    }
+    let answer = bench.subscribe(PUSH, Some("http://localhost:9/"), "", "");
+    assert!(answer.contains("SubscribeResponse"), "a name that stands for this machine: {answer}");
+    let answer = ask_as(
+        &bench.wire("vera"),
+        &format!("{EVENTING}Subscribe"),
+        "",
+        &format!(
+            "<e:Subscribe><e:Delivery Mode=\"{PUSH}\"><e:NotifyTo><a:Address>http://127.0.0.1:9/</a:Address></e:NotifyTo></e:Delivery><w:Filter Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{NEW_VMS}</w:Filter></e:Subscribe>"
+        ),
+    );
+    assert!(answer.contains("AccessDenied"), "{answer}");
+    bench.stop();
+}
+
+#[test]
+fn an_expired_subscription_tells_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let sink = Sink::start(Manner::Accept);
+    bench.subscribe(PUSH, Some(&sink.url()), "<w:Heartbeats>PT60S</w:Heartbeats>", "<e:Expires>PT0.5S</e:Expires>");
+    sink.wait(|messages| messages.len() == 1);
+    let end = sink.received().pop().unwrap().body;
+    assert!(end.contains("<e:SubscriptionEnd>") && end.contains("eventing/SourceCanceling"), "{end}");
+    bench.stop();
+}
