@@ -85,6 +85,7 @@ fn rerun(text: &str, file: &Path) -> String {
             view: &view,
             request: request.as_bytes(),
             charset: None,
+            soap_action: None,
             targets: false,
             pace: Pace::Brief,
         };

@@ -212,6 +212,7 @@ mod tests {
             encrypted: false,
             sealed: true,
             charset: None,
+            soap_action: None,
         };
         let journal = Journal {
             operation: "Invoke",

@@ -9,7 +9,7 @@ const SOAP: &str = "http://www.w3.org/2003/05/soap-envelope";
 const ADDRESSING: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing";
 const FAULT: &str = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault";
 /// Statuses that a server may answer a POST with.
-const STATUSES: [u16; 15] = [200, 202, 400, 401, 403, 404, 405, 408, 411, 413, 415, 417, 431, 500, 503];
+const STATUSES: [u16; 16] = [200, 202, 400, 401, 403, 404, 405, 408, 411, 413, 415, 417, 431, 500, 501, 503];
 /// `WSManFault/@Code` of an error inside the server.
 const INTERNAL_ERROR: &str = "1359";
 
