@@ -268,8 +268,7 @@ fn subscriptions(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), S
         let filter = fixtures.variables.get("events.filter").cloned().unwrap_or_default();
         sources.insert(0, (own.clone(), filter));
     }
-    let events_of = of.to_owned();
-    fixtures.variables.insert("events.class".to_owned(), events_of);
+    fixtures.variables.insert("events.of".to_owned(), of.to_owned());
     fixtures.variables.insert("events.quiet".to_owned(), never);
     let mut first = None;
     for (address, filter) in sources {

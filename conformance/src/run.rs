@@ -16,8 +16,8 @@ use crate::xml::{Document, escape};
 
 /// How often a step repeats at most, unless it says otherwise.
 const REPEAT_MAX: u32 = 200;
-/// How many of the cases that wait run at a time.
-const WAITING_MAX: usize = 16;
+/// How many of the cases that wait run at a time: each logs in on its own, and services let only a few logins wait.
+const WAITING_MAX: usize = 7;
 
 /// Which cases run.
 #[derive(Clone, Debug)]
