@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use failbackd::auth::{Principal, local_administrator};
 use failbackd::cim::Schema;
-use failbackd::endpoint::{Call, CursorLimits, Endpoint, EndpointSettings, Pace, Step};
+use failbackd::endpoint::{Call, CursorLimits, Endpoint, EndpointSettings, EventLimits, Pace, Step};
 use failbackd::job::{Job, JobId, JobType, NewJob, Timestamp};
 use failbackd::provider::{Permissions, Registry};
 use failbackd::replication::{
@@ -163,6 +163,7 @@ fn endpoint() -> Result<Endpoint, Failure> {
         profiles: Vec::new(),
         machine: "HOST".into(),
         profile: &Profile::MS,
+        events: EventLimits::default(),
     };
     Ok(Endpoint::new(schema, Registry::new(schema)?, settings))
 }
@@ -178,6 +179,7 @@ fn ask(endpoint: &Endpoint, view: &Arc<View>, principal: &Principal, request: &s
         view,
         request: request.as_bytes(),
         charset: None,
+        soap_action: None,
         targets: false,
         // A brief look has to be enough: no question may need a thread of its own.
         pace: Pace::Brief,
