@@ -307,6 +307,7 @@ mod tests {
             sealed: false,
             charset: None,
             soap_action: None,
+            head: None,
         }
     }
 

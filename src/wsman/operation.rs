@@ -92,9 +92,9 @@ impl Operation<'_> {
             Self::Pull(_) => "Pull",
             Self::Release(_) => "Release",
             Self::Subscribe(_) => "Subscribe",
+            Self::Unsubscribe(_) => "Unsubscribe",
             Self::RenewSubscription(_) | Self::RenewEnumeration(_) => "Renew",
             Self::SubscriptionStatus(_) | Self::EnumerationStatus(_) => "GetStatus",
-            Self::Unsubscribe(_) => "Unsubscribe",
             Self::Invoke(_) => "Invoke",
         }
     }

@@ -213,6 +213,7 @@ mod tests {
             sealed: true,
             charset: None,
             soap_action: None,
+            head: None,
         };
         let journal = Journal {
             operation: "Invoke",
