@@ -148,7 +148,7 @@ mod tests {
         for secret in [
             "<c:Password xmlns:c='urn:c'>geheim</c:Password>",
             "<q:BinarySecurityToken xmlns:q='u'>geheim</q:BinarySecurityToken>",
-            "<e:UsernameToken xmlns:e='u'><e:Username>otto</e:Username><e:Password Type='x'>geheim</e:Password></e:UsernameToken>",
+            "<e:Token xmlns:e='u'><e:User>otto</e:User><e:Password Type='x'>geheim</e:Password></e:Token>",
             "<r:Variable xmlns:r='u' Name='DB_PASSWORD'>geheim</r:Variable>",
             "<w:Option xmlns:w='u' Name='private-key'>geheim</w:Option>",
             "<a password='geheim'/>",
