@@ -22,7 +22,7 @@ use failbackd::replication::{
     BackendInfo, Change, EnabledState, JobEntry, Operation, PointId, PointKind, RecoveryPoint, ReplicationHealth,
     ReplicationMode, ReplicationSettings, ReplicationState, ReplicationType, Site, View, Vm, VmId,
 };
-use failbackd::wsman::Profile;
+use failbackd::wsman::{Profile, WinrmConfig};
 use failbackd::xml::Limits;
 use uuid::Uuid;
 
@@ -162,6 +162,7 @@ fn endpoint() -> Result<Endpoint, Failure> {
         events: EventLimits::default(),
         version: String::new(),
         profiles: Vec::new(),
+        winrm: WinrmConfig::default(),
         machine: "HOST".into(),
         profile: &Profile::MS,
     };

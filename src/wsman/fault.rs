@@ -69,6 +69,7 @@ impl Row {
             internal: None,
             not_understood: Vec::new(),
             detail: Vec::new(),
+            cim_status: None,
             detail_markup: String::new(),
         }
     }
