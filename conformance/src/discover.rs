@@ -109,8 +109,8 @@ fn filtered(dialect: &str, filter: &str) -> String {
 
 fn filters(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), String> {
     let main = fixtures.address("main")?;
-    let (family, class) = main.uri.rsplit_once('/').unwrap_or((&main.uri, ""));
-    let everything = Address { uri: format!("{family}/*"), ..main.class_scope() };
+    let class = main.class();
+    let everything = Address { uri: main.all_classes(), ..main.class_scope() };
     let came = session.ask(&everything, "enumerate", &wql(&format!("SELECT * FROM {class}"), "", 4))?;
     keep(fixtures, "wql", plainly(&came, NO_FILTER));
     let came = session.ask(&main.class_scope(), "enumerate", &filtered(XPATH, "*"))?;
@@ -253,7 +253,7 @@ fn deletable(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), Strin
 /// A subscription that is pulled, and one that pushes to the built-in sink; both are taken back at once.
 fn subscriptions(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), String> {
     let main = fixtures.address("main")?;
-    let (family, class) = main.uri.rsplit_once('/').unwrap_or((&main.uri, ""));
+    let class = main.class();
     let own_key = main.keys().next().map_or("Name", |(name, _)| name.as_str());
     let of_job = fixtures.addresses.contains_key("service");
     let (of, key) = if of_job { ("Msvm_ConcreteJob", "InstanceID") } else { (class, own_key) };
@@ -262,14 +262,13 @@ fn subscriptions(session: &mut Session, fixtures: &mut Fixtures) -> Result<(), S
     // Events that never happen: nothing is called so.
     let never = format!("{query} AND TargetInstance.{} = 'conformance-nothing-is-called-so'", escape(key));
     let never = format!("<w:Filter Dialect=\"{WQL}\">{never}</w:Filter>");
-    let everything = Address { uri: format!("{family}/*"), ..main.class_scope() };
+    let everything = Address { uri: main.all_classes(), ..main.class_scope() };
     let mut sources = vec![(everything, filter), (main.class_scope(), String::new())];
     if let Some(own) = fixtures.addresses.get("events") {
         let filter = fixtures.variables.get("events.filter").cloned().unwrap_or_default();
         sources.insert(0, (own.clone(), filter));
     }
-    let events_of = of.to_owned();
-    fixtures.variables.insert("events.class".to_owned(), events_of);
+    fixtures.variables.insert("events.of".to_owned(), of.to_owned());
     fixtures.variables.insert("events.quiet".to_owned(), never);
     let mut first = None;
     for (address, filter) in sources {

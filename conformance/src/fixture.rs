@@ -14,11 +14,15 @@ use crate::xml::{Document, escape};
 
 const WINDOWS: &str = "http://schemas.microsoft.com/wbem/wsman/1/wmi";
 const DMTF: &str = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2";
+const DELL: &str = "http://schemas.dell.com/wbem/wscim/1/cim-schema/2";
+const INTEL: &str = "http://intel.com/wbem/wscim/1/amt-schema/1";
+/// All classes by the DMTF's binding, whose vendors have no such URI of their own.
+const ALL_CLASSES: &str = "http://schemas.dmtf.org/wbem/wscim/1/*";
 const MSVM: &str = "root/virtualization/v2";
 const ADDRESSING: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing";
 const WSMAN: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd";
 
-/// The classes to look for: URI prefix, namespace (in the URI for Windows, as a selector for DMTF), class.
+/// The classes to look for: URI prefix, namespace (in the URI for Windows, else as a selector; empty: none), class.
 const CANDIDATES: &[(&str, &str, &str)] = &[
     (WINDOWS, MSVM, "Msvm_ReplicationService"),
     (WINDOWS, MSVM, "Msvm_ComputerSystem"),
@@ -28,6 +32,10 @@ const CANDIDATES: &[(&str, &str, &str)] = &[
     (DMTF, MSVM, "Msvm_ReplicationService"),
     (DMTF, "root/cimv2", "CIM_ComputerSystem"),
     (DMTF, "root/omi", "OMI_Identify"),
+    (DMTF, "root/interop", "CIM_Namespace"),
+    (DMTF, "", "CIM_ComputerSystem"),
+    (DELL, "root/dcim", "DCIM_SystemView"),
+    (INTEL, "", "AMT_GeneralSettings"),
 ];
 
 /// A virtual machine to look for.
@@ -74,6 +82,14 @@ impl Address {
     /// The keys without `__cimnamespace`.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &(String, String)> {
         self.selectors.iter().filter(|(name, _)| name != "__cimnamespace")
+    }
+
+    /// The URI of all classes in the address's family.
+    pub(crate) fn all_classes(&self) -> String {
+        match self.uri.rsplit_once('/') {
+            Some((family, _)) if self.uri.starts_with(WINDOWS) => format!("{family}/*"),
+            _ => ALL_CLASSES.to_owned(),
+        }
     }
 
     /// The last segment of the URI.
@@ -168,6 +184,7 @@ pub(crate) fn probe(session: &mut Session, known: Fixtures, many_uri: &str) -> R
     match received.answer.status {
         200 => _ = fixtures.features.insert("identify".to_owned()),
         401 => return Err("the target refuses the credentials (HTTP 401)".to_owned()),
+        404 => return Err("there is no WS-Management at this path (HTTP 404)".to_owned()),
         _ => {}
     }
     fixtures.product = Product::of(received);
@@ -178,7 +195,7 @@ pub(crate) fn probe(session: &mut Session, known: Fixtures, many_uri: &str) -> R
         match probe_class(session, &scope)? {
             Ok(found) => {
                 fixtures.notes.push(format!("{}: {} instances seen", scope.uri, found.instances));
-                keep(&mut fixtures, &found, scope.namespace.is_none());
+                keep(&mut fixtures, &found);
             }
             Err(why) => fixtures.notes.push(format!("{}: {why}", scope.uri)),
         }
@@ -187,12 +204,12 @@ pub(crate) fn probe(session: &mut Session, known: Fixtures, many_uri: &str) -> R
         let scope = Address {
             uri: if *prefix == WINDOWS { format!("{prefix}/{namespace}/{class}") } else { format!("{prefix}/{class}") },
             selectors: Vec::new(),
-            namespace: (*prefix == DMTF).then(|| (*namespace).to_owned()),
+            namespace: (*prefix != WINDOWS && !namespace.is_empty()).then(|| (*namespace).to_owned()),
         };
         match probe_class(session, &scope)? {
             Ok(found) => {
                 fixtures.notes.push(format!("{}: {} instances seen", scope.uri, found.instances));
-                keep(&mut fixtures, &found, *prefix == WINDOWS);
+                keep(&mut fixtures, &found);
             }
             Err(why) => fixtures.notes.push(format!("{}: {why}", scope.uri)),
         }
@@ -212,17 +229,18 @@ pub(crate) fn probe(session: &mut Session, known: Fixtures, many_uri: &str) -> R
     Ok(fixtures)
 }
 
-fn keep(fixtures: &mut Fixtures, found: &Found, is_windows: bool) {
+fn keep(fixtures: &mut Fixtures, found: &Found) {
     fixtures.features.insert("enumerate".to_owned());
     if found.address.keys().next().is_none() {
         return;
     }
-    if !is_windows {
+    if found.address.uri.starts_with(DMTF) {
         fixtures.features.insert("dmtf".to_owned());
         fixtures.addresses.entry("dmtf".to_owned()).or_insert_with(|| found.address.clone());
     }
     fixtures.features.insert("get".to_owned());
     if found.address.class() == "Msvm_ReplicationService" {
+        let is_windows = found.address.uri.starts_with(WINDOWS);
         fixtures.features.insert(if is_windows { "service" } else { "service-dmtf" }.to_owned());
         fixtures.addresses.entry("service".to_owned()).or_insert_with(|| found.address.clone());
     }
@@ -333,6 +351,14 @@ pub(crate) fn question(template: &str, body: &str) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_classes_have_a_uri_in_each_family() {
+        let of = |uri: &str| Address { uri: uri.to_owned(), ..Address::default() }.all_classes();
+        assert_eq!(of(&format!("{WINDOWS}/root/cimv2/C")), format!("{WINDOWS}/root/cimv2/*"));
+        assert_eq!(of(&format!("{DMTF}/C")), ALL_CLASSES);
+        assert_eq!(of(&format!("{DELL}/C")), ALL_CLASSES);
+    }
 
     #[test]
     fn addresses_are_read_from_items() {

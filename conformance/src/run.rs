@@ -16,8 +16,8 @@ use crate::xml::{Document, escape};
 
 /// How often a step repeats at most, unless it says otherwise.
 const REPEAT_MAX: u32 = 200;
-/// How many of the cases that wait run at a time.
-const WAITING_MAX: usize = 16;
+/// How many of the cases that wait run at a time: each logs in on its own, and services let only a few logins wait.
+const WAITING_MAX: usize = 7;
 
 /// Which cases run.
 #[derive(Clone, Debug)]
@@ -201,6 +201,7 @@ fn address_variables(fixtures: &Fixtures) -> path::Variables {
         variables.insert(format!("{name}.class"), address.class().to_owned());
         let family = address.uri.rsplit_once('/').map_or("", |(family, _)| family);
         variables.insert(format!("{name}.family"), family.to_owned());
+        variables.insert(format!("{name}.all"), address.all_classes());
         variables.insert(format!("{name}.uri_lower"), format!("{family}/{}", address.class().to_lowercase()));
         variables.insert(format!("{name}.selectors"), selector_set(address, str::to_owned));
         variables.insert(format!("{name}.epr"), epr(address));

@@ -97,6 +97,9 @@ fn test(arguments: &Arguments, catalog: &Catalog, selection: &Selection, file: &
     let target = Target::parse(&file.target.url)?;
     let seed = arguments.seed.unwrap_or_else(|| RandomState::new().hash_one(target.url()));
     let credentials = credentials(&arguments.access, file)?;
+    if credentials.scheme == Scheme::Certificate && !target.is_tls {
+        return Err(Stop::Usage("a certificate is shown over https only".to_owned()));
+    }
     let tls = if target.is_tls { Some(tls(&arguments.access, file)?) } else { None };
     let client = Client::new(target.clone(), tls, Duration::from_secs(arguments.timeout), credentials.clone());
     let sink = sink(arguments, &target)?;

@@ -29,7 +29,7 @@ impl Exchange<'_> {
             let text = "a query on all classes brings subclasses with all their properties and in no other mode";
             return Err(fault::polymorphism_mode_not_supported(text)); //= CIM-07
         }
-        let mut scan = self.begin(scope, enumerate, resource.family)?;
+        let mut scan = self.begin(scope, enumerate, resource.family)?.opened_at(resource);
         if scan.projects() && enumerate.mode != EnumerationMode::Object {
             return Err(fault::cannot_process_filter(
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
@@ -119,6 +119,7 @@ impl Exchange<'_> {
         let (id, mut scan) = cursors.scan(&pull.context, self.call.principal.name(), now)?;
         // The context may be older than the caller's present limits; its classes are looked at page by page.
         access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
+        self.check_resource(&scan)?;
         let total = self.total(&scan);
         let wanted =
             Wanted { elements_max: pull.max_elements, characters_max: pull.max_characters, patience: pull.max_time };
@@ -160,7 +161,19 @@ impl Exchange<'_> {
         access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let (id, scan) = self.endpoint.cursors.scan(context, self.call.principal.name(), self.call.now)?;
         access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
+        self.check_resource(&scan)?;
         Ok(id)
+    }
+
+    /// Refuses a resource that is not the one at which the context was opened, where the profile wants that.
+    //= ENU-20
+    fn check_resource(&self, scan: &Scan) -> Result<(), Fault> {
+        let same = || self.resource().is_ok_and(|resource| scan.is_at(resource));
+        if !self.endpoint.settings.profile.context_needs_its_resource || same() {
+            return Ok(());
+        }
+        let text = "the ResourceURI and its namespace are not those of the Enumerate that opened this context";
+        Err(fault::message_information_header_required(text))
     }
 
     //= ENU-23

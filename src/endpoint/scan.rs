@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cim::{AssociationQuery, CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
 use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink, Walk};
 use crate::soap::Fault;
-use crate::wscim::{self, Codec, Family, XPath};
+use crate::wscim::{self, Codec, Family, Resource, XPath};
 use crate::wsman::{EnumerationMode, PolymorphismMode, fault};
 use crate::xml::Writer;
 
@@ -20,6 +20,8 @@ use super::Pace;
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
     namespace: NamespaceId,
+    /// What the Enumerate named; not known of a scan that no context holds.
+    opened_at: Option<Resource>,
     source: Source,
     condition: Option<Condition>,
     mode: EnumerationMode,
@@ -101,7 +103,17 @@ impl Scan {
         mode: EnumerationMode,
         family: Family,
     ) -> Self {
-        Self { namespace, source, condition, mode, shown_as: None, family, part: 0, after: None }
+        Self { namespace, opened_at: None, source, condition, mode, shown_as: None, family, part: 0, after: None }
+    }
+
+    /// The same scan, opened at a resource.
+    pub(crate) fn opened_at(self, resource: Resource) -> Self {
+        Self { opened_at: Some(resource), ..self }
+    }
+
+    /// Whether a resource is the one that it was opened at, in whatever form of its URI.
+    pub(crate) fn is_at(&self, resource: Resource) -> bool {
+        self.opened_at.is_some_and(|at| at.namespace == resource.namespace && at.target == resource.target)
     }
 
     /// A scan over `class`; what of its subclasses, says `polymorphism`.

@@ -113,3 +113,73 @@ fn class(name: &str, namespace: NamespaceId, schema: &Schema) -> Result<ClassId,
     let missing = || fault::cannot_process_filter(format!("there is no class {:?}", clipped(name)));
     schema.find_in(namespace, name).ok_or_else(missing)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::xml::{Document, Limits};
+
+    const OBJECT: &str = "<b:Object><a:ReferenceParameters><w:ResourceURI>\
+        http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/Msvm_ConcreteJob</w:ResourceURI>\
+        <w:SelectorSet><w:Selector Name=\"InstanceID\">x</w:Selector></w:SelectorSet></a:ReferenceParameters></b:Object>";
+
+    fn read(inside: &str) -> Result<AssociationQuery, Fault> {
+        let filter = format!(
+            "<w:Filter xmlns:w=\"http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd\" \
+             xmlns:b=\"http://schemas.dmtf.org/wbem/wsman/1/cimbinding.xsd\" \
+             xmlns:a=\"http://schemas.xmlsoap.org/ws/2004/08/addressing\">{inside}</w:Filter>"
+        );
+        let document = Document::parse(&filter, &Limits::default()).unwrap();
+        association_query(document.root(), NamespaceId::DEFAULT, Schema::builtin())
+    }
+
+    #[test]
+    fn empty_children_count_as_absent_and_order_does_not_matter() {
+        let query = read(&format!(
+            "<b:AssociatedInstances><b:ResultRole> AffectedElement </b:ResultRole><b:Role/>{OBJECT}<b:ResultClassName/>\
+             <b:IncludeResultProperty/><b:IncludeResultProperty>Name</b:IncludeResultProperty></b:AssociatedInstances>"
+        ));
+        let query = query.unwrap();
+        assert_eq!((query.role, query.result_role.as_deref()), (None, Some("AffectedElement")));
+        assert_eq!((query.result_class, query.properties), (None, vec!["Name".to_owned()]));
+        let many = |count: usize| {
+            let one = "<b:IncludeResultProperty>Name</b:IncludeResultProperty>";
+            read(&format!("<b:AssociationInstances>{OBJECT}{}</b:AssociationInstances>", one.repeat(count)))
+        };
+        assert!(many(512).is_ok() && many(513).is_err());
+    }
+
+    fn part() -> impl Strategy<Value = String> {
+        let name = prop::sample::select(vec![
+            "Object",
+            "AssociationClassName",
+            "ResultClassName",
+            "Role",
+            "ResultRole",
+            "IncludeResultProperty",
+            "Other",
+        ]);
+        let text = prop::sample::select(vec!["", "CIM_Job", "Msvm_Nothing", "Antecedent", "<a:Address>x</a:Address>"]);
+        let prefix = prop::sample::select(vec!["a", "b", "w"]);
+        prop_oneof![
+            3 => Just(OBJECT.to_owned()),
+            5 => (prefix, name, text).prop_map(|(p, name, text)| format!("<{p}:{name}>{text}</{p}:{name}>")),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_element_is_read_or_refused_cleanly(
+            kind in prop::sample::select(vec!["AssociatedInstances", "AssociationInstances", "Others"]),
+            parts in prop::collection::vec(part(), 0..6),
+        ) {
+            match read(&format!("<b:{kind}>{}</b:{kind}>", parts.concat())) {
+                Ok(query) => prop_assert!(parts.contains(&OBJECT.to_owned()) && query.properties.len() < 6),
+                Err(fault) => prop_assert_eq!(fault.subcode.unwrap().local, "CannotProcessFilter"),
+            }
+        }
+    }
+}

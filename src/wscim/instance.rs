@@ -134,7 +134,16 @@ pub fn write_projection(
         let name = &property.name;
         let tags =
             Tags { open: format!("<{name}>"), close: format!("</{name}>"), nil: format!("<{name} xsi:nil=\"true\"/>") };
-        write_property(w, &tags, instance.get(*slot), family, schema);
+        match instance.get(*slot) {
+            // What is within a column has no namespace either: clients of Windows' own answers look for it so.
+            Value::Datetime(datetime) => {
+                let text = datetime.to_xs();
+                w.raw(&tags.open);
+                w.leaf(datetime_element(*datetime, &text).1, &text);
+                w.raw(&tags.close);
+            }
+            value => write_property(w, &tags, value, family, schema),
+        }
     }
     w.raw("</w:XmlFragment>");
 }
@@ -207,14 +216,19 @@ fn write_single(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, 
 //= MAP-05, MAP-06, MAP-07
 fn write_datetime(w: &mut Writer<'_>, datetime: CimDatetime) {
     let text = datetime.to_xs();
-    let element = if text.contains('*') {
-        "cim:CIM_DateTime"
-    } else if datetime.is_interval() {
-        "cim:Interval"
-    } else {
-        "cim:Datetime"
-    };
+    let (element, _) = datetime_element(datetime, &text);
     w.leaf(element, &text);
+}
+
+/// The element around the text of a datetime: with its prefix, and its local name alone.
+fn datetime_element(datetime: CimDatetime, text: &str) -> (&'static str, &'static str) {
+    if text.contains('*') {
+        ("cim:CIM_DateTime", "CIM_DateTime")
+    } else if datetime.is_interval() {
+        ("cim:Interval", "Interval")
+    } else {
+        ("cim:Datetime", "Datetime")
+    }
 }
 
 /// All text of a value's element: what XPath calls its string-value.

@@ -135,7 +135,7 @@ impl<'d> Pull<'d> {
         let mut pull = Self { context: context(body)?, max_elements: 1, max_characters: None, max_time: None };
         for child in body.children() {
             match (child.namespace(), child.local()) {
-                (name::WSMAN | name::ENUMERATION, "MaxElements") => pull.max_elements = positive(child)?,
+                (name::ENUMERATION, "MaxElements") => pull.max_elements = positive(child)?,
                 (name::ENUMERATION, "MaxCharacters") => pull.max_characters = Some(positive(child)?),
                 (name::ENUMERATION, "MaxTime") => {
                     let bad = |error| Box::new(fault::schema_validation_error(format!("wsen:MaxTime: {error}")));

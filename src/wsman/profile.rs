@@ -64,6 +64,10 @@ profiles! {
         /// Windows has it; otherwise a selector with an invalid value.
         //= RES-18
         namespace_conflict_is_internal: bool { ms: true, dmtf: false } "RES-18";
+        /// Pull, Release, Renew and GetStatus name the resource of the Enumerate that opened their context; otherwise
+        /// the context alone counts, since libvirt sends a class where it enumerated all of them.
+        //= ENU-20
+        context_needs_its_resource: bool { ms: false, dmtf: true } "ENU-20";
         /// A quiet subscription in Pull mode gets its heartbeats as events; otherwise as empty pages, since WinRM's
         /// client unsubscribes at such an event.
         //= EVT-11
@@ -90,9 +94,9 @@ mod tests {
     use super::{PLACES, Profile};
 
     #[test]
-    fn there_are_twelve_places_and_the_profiles_differ_in_eight() {
-        assert_eq!(PLACES.len(), 12);
-        assert_eq!(PLACES.iter().filter(|place| place.agreed.is_none()).count(), 8);
+    fn there_are_thirteen_places_and_the_profiles_differ_in_nine() {
+        assert_eq!(PLACES.len(), 13);
+        assert_eq!(PLACES.iter().filter(|place| place.agreed.is_none()).count(), 9);
         assert_ne!(Profile::MS, Profile::DMTF);
     }
 }

@@ -134,22 +134,32 @@ impl Instance {
     }
 
     /// The instance's EPR.
-    pub(super) fn epr(&self, family: &str) -> String {
+    pub(super) fn epr(&self, family: &str, quirks: &Quirks) -> String {
         let keys =
             self.keys().map(|(name, value)| format!("<w:Selector Name=\"{name}\">{}</w:Selector>", escape(value)));
         let mut selectors: String = keys.collect();
         if family == DMTF {
             _ = write!(selectors, "<w:Selector Name=\"__cimnamespace\">{NAMESPACE}</w:Selector>");
         }
+        // Clients cut EPRs out of answers, so each part declares what it needs, as Windows does.
+        let is_far = quirks.has("prefixes-not-local");
+        let (a, w) =
+            if is_far { (String::new(), String::new()) } else { (declared("a", ADDRESSING), declared("w", WSMAN)) };
         format!(
-            "<a:EndpointReference><a:Address>{ANONYMOUS}</a:Address><a:ReferenceParameters>\
-             <w:ResourceURI>{family}{}</w:ResourceURI><w:SelectorSet>{selectors}</w:SelectorSet>\
+            "<a:EndpointReference{a}><a:Address{a}>{ANONYMOUS}</a:Address><a:ReferenceParameters{a}>\
+             <w:ResourceURI{w}>{family}{}</w:ResourceURI><w:SelectorSet{w}>{selectors}</w:SelectorSet>\
              </a:ReferenceParameters></a:EndpointReference>",
             self.class
         )
     }
 }
 
+fn declared(prefix: &str, namespace: &str) -> String {
+    format!(" xmlns:{prefix}=\"{namespace}\"")
+}
+
+const ADDRESSING: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing";
+const WSMAN: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd";
 const ANONYMOUS: &str = crate::envelope::ANONYMOUS;
 const CIM: &str = "http://schemas.dmtf.org/wbem/wscim/1/common";
 const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";

@@ -132,6 +132,13 @@ impl Server {
             }
             reply.octets_max = Some(size);
         }
+        let must = "@s:mustUnderstand='true' or @s:mustUnderstand='1'";
+        let foreign =
+            format!("boolean(/s:Envelope/s:Header/w:Locale[{must}][not(starts-with(lower-case(@xml:lang), 'en'))])");
+        if is_true(document, &foreign) && !self.quirks.has("locale-ignored") {
+            let told = "texts are in English only";
+            return Err(Box::new(Fault::sender("w:UnsupportedFeature", "Locale", 2_150_858_872, told)));
+        }
         if let Some(duration) = value(document, "w:OperationTimeout") {
             let must = is_true(document, "boolean(/s:Envelope/s:Header/w:OperationTimeout[@s:mustUnderstand='true'])");
             if must && self.quirks.has("operation-timeout-refused") {

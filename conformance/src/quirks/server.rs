@@ -31,6 +31,8 @@ const CONTEXTS_MAX: usize = 256;
 struct State {
     /// Enumerations: what is still to come, as markup.
     contexts: BTreeMap<String, Vec<String>>,
+    /// How many contexts there have been.
+    given: u64,
     /// Subscriptions, by their identifiers; their contexts are the same.
     subscriptions: BTreeMap<String, String>,
 }
@@ -239,10 +241,12 @@ impl Server {
         let mode = value_in(document, body, WSMAN, "EnumerationMode").unwrap_or_default();
         let item = |instance: &&Instance| match mode.as_str() {
             "" => Ok(instance.markup(family, &self.quirks)),
-            "EnumerateEPR" => Ok(instance.epr(family)),
-            "EnumerateObjectAndEPR" => {
-                Ok(format!("<w:Item>{}{}</w:Item>", instance.markup(family, &self.quirks), instance.epr(family)))
-            }
+            "EnumerateEPR" => Ok(instance.epr(family, &self.quirks)),
+            "EnumerateObjectAndEPR" => Ok(format!(
+                "<w:Item>{}{}</w:Item>",
+                instance.markup(family, &self.quirks),
+                instance.epr(family, &self.quirks)
+            )),
             _ => Err(Box::new(Fault::sender("w:UnsupportedFeature", "EnumerationMode", 2_150_858_869, "no such mode"))),
         };
         let mut items: Vec<String> = found.iter().map(item).collect::<Result<_, _>>()?;
@@ -295,8 +299,12 @@ impl Server {
     }
 
     fn keep(&self, items: Vec<String>) -> String {
-        let id = self.message_id();
+        let mut id = self.message_id();
         let mut state = self.state();
+        if self.quirks.has("sequential-contexts") {
+            state.given += 1;
+            id = (1_164_378_112 + state.given).to_string();
+        }
         if state.contexts.len() >= CONTEXTS_MAX {
             state.contexts.pop_first();
         }
@@ -346,6 +354,9 @@ impl Server {
             Box::new(Fault::sender("a:ActionNotSupported", "", 2_150_858_771, &told))
         };
         let (family, class) = self.class(asked)?;
+        if family == WINDOWS && self.quirks.has("method-actions-dmtf-only") {
+            return Err(unknown());
+        }
         let target = asked.action.strip_prefix(family).and_then(|rest| rest.split_once('/')).map(|(class, _)| class);
         let own = INSTANCES.iter().find(|instance| self.names_equal(instance.class, class));
         let Some(own) = own.filter(|_| target.is_some_and(|target| self.names_equal(target, class))) else {

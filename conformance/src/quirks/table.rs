@@ -80,6 +80,10 @@ pub(crate) const QUIRKS: &[Quirk] = &[
     quirk("eventing-address-namespace", "openpegasus", "the manager's EPR has its Address in eventing", &["EVT-01"]),
     quirk("slow-optimize", "several", "OptimizeEnumeration is ignored", &["ENU-13"]),
     quirk("byte-order-mark", "several", "answers begin with a byte order mark", &["ENV-10"]),
+    quirk("locale-ignored", "several", "a Locale that must be understood is ignored", &["CTL-14"]),
+    quirk("method-actions-dmtf-only", "omi", "methods are known by the DMTF's actions only", &["INV-02", "INV-12"]),
+    quirk("sequential-contexts", "omi", "contexts are numbers that go up by one", &["ENU-32"]),
+    quirk("prefixes-not-local", "several", "an EPR's prefixes are declared at the envelope only", &[]),
     quirk("message-ids-repeat", "several", "every answer has the same MessageID", &["ADR-12"]),
 ];
 
