@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use failbackd::auth::{Principal, local_administrator};
 use failbackd::cim::Schema;
-use failbackd::endpoint::{Call, CursorLimits, Endpoint, EndpointSettings, Pace, Step};
+use failbackd::endpoint::{Call, CursorLimits, Endpoint, EndpointSettings, EventLimits, Pace, Step};
 use failbackd::job::{Job, JobId, JobType, NewJob, Timestamp};
 use failbackd::provider::{Permissions, Registry};
 use failbackd::replication::{
     BackendInfo, Change, EnabledState, JobEntry, Operation, PointId, PointKind, RecoveryPoint, ReplicationHealth,
     ReplicationMode, ReplicationSettings, ReplicationState, ReplicationType, Site, View, Vm, VmId,
 };
-use failbackd::wsman::Profile;
+use failbackd::wsman::{Profile, WinrmConfig};
 use failbackd::xml::Limits;
 use uuid::Uuid;
 
@@ -159,8 +159,10 @@ fn endpoint() -> Result<Endpoint, Failure> {
         envelope_octets_max: 512_000,
         items_max: 1_000,
         cursors: CursorLimits::default(),
+        events: EventLimits::default(),
         version: String::new(),
         profiles: Vec::new(),
+        winrm: WinrmConfig::default(),
         machine: "HOST".into(),
         profile: &Profile::MS,
     };

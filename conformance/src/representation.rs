@@ -32,6 +32,8 @@ pub(crate) enum Item {
     Datetime(String),
     /// A reference.
     Reference(Reference),
+    /// An instance of the class that `xsi:type` names.
+    Embedded(Box<Instance>),
 }
 
 /// An endpoint reference.
@@ -48,17 +50,34 @@ pub(crate) fn decode(document: &Document, index: usize) -> Result<Instance, Stri
     let node = document.nodes.get(index).ok_or("there is no such element")?;
     let said = node.attributes.iter().find(|(name, _)| name.namespace == XSI && name.local == "type");
     let said_type = said.map(|(_, qname)| {
-        let name = document.resolve(index, qname).ok_or_else(|| format!("the type {qname:?} is not declared"))?;
-        if name.namespace != node.name.namespace {
+        let (namespace, class) = typed(document, index, qname)?;
+        if namespace != node.name.namespace {
             return Err(format!("the type {qname:?} is in another namespace than the element"));
         }
-        name.local.strip_suffix("_Type").map(str::to_owned).ok_or_else(|| format!("the type {qname:?} lacks _Type"))
+        Ok(class)
     });
+    Ok(Instance {
+        class_uri: node.name.namespace.clone(),
+        class: node.name.local.clone(),
+        said_type: said_type.transpose()?,
+        properties: properties(document, index, &node.name.namespace)?,
+    })
+}
+
+/// The namespace and the class that the value of an `xsi:type` names.
+fn typed(document: &Document, index: usize, qname: &str) -> Result<(String, String), String> {
+    let name = document.resolve(index, qname).ok_or_else(|| format!("the type {qname:?} is not declared"))?;
+    let class = name.local.strip_suffix("_Type").ok_or_else(|| format!("the type {qname:?} lacks _Type"))?;
+    Ok((name.namespace, class.to_owned()))
+}
+
+/// The properties inside of an element, which are in the namespace of their class.
+fn properties(document: &Document, index: usize, namespace: &str) -> Result<Vec<(String, Vec<Item>)>, String> {
     let mut properties: Vec<(String, Vec<Item>)> = Vec::new();
     for child in document.elements(index) {
         let Some(property) = document.nodes.get(child) else { continue };
         let name = &property.name.local;
-        if property.name.namespace != node.name.namespace {
+        if property.name.namespace != namespace {
             return Err(format!("the property {name} is in another namespace than its class"));
         }
         let value = item(document, child).map_err(|error| format!("{name}: {error}"))?;
@@ -70,12 +89,7 @@ pub(crate) fn decode(document: &Document, index: usize) -> Result<Instance, Stri
             _ => properties.push((name.clone(), vec![value])),
         }
     }
-    Ok(Instance {
-        class_uri: node.name.namespace.clone(),
-        class: node.name.local.clone(),
-        said_type: said_type.transpose()?,
-        properties,
-    })
+    Ok(properties)
 }
 
 fn item(document: &Document, index: usize) -> Result<Item, String> {
@@ -92,8 +106,18 @@ fn item(document: &Document, index: usize) -> Result<Item, String> {
     match name {
         Some((COMMON, kind)) => datetime(kind, document.text(first).trim()).map(Item::Datetime),
         Some((WSA, _)) => reference(document, index).map(Item::Reference),
-        _ => Err("neither text, a datetime nor a reference".to_owned()),
+        _ => embedded(document, index).map(|instance| Item::Embedded(Box::new(instance))),
     }
+}
+
+/// An embedded instance: the property's element has its type and holds its properties.
+fn embedded(document: &Document, index: usize) -> Result<Instance, String> {
+    let node = document.nodes.get(index).ok_or("there is no such element")?;
+    let said = node.attributes.iter().find(|(name, _)| name.namespace == XSI && name.local == "type");
+    let (_, qname) = said.ok_or("neither text, a datetime, a reference nor an instance with its type")?;
+    let (class_uri, class) = typed(document, index, qname)?;
+    let properties = properties(document, index, &class_uri)?;
+    Ok(Instance { class_uri, said_type: Some(class.clone()), class, properties })
 }
 
 /// The content of an endpoint reference, whose parts stand directly in the element at `index`.

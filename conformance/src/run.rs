@@ -81,7 +81,9 @@ fn meaning(need: &str) -> &str {
     NEEDS.iter().find(|(name, ..)| *name == need).map_or(need, |(.., meaning)| *meaning)
 }
 
-/// Runs cases: those that wait beside the others, the others one after the other. `tell` hears of each result.
+/// Runs cases one after the other, and those that wait beside them. Those that wait and change something as well come
+/// afterwards, beside each other, so that what they do does not show in the answers to the rest. `tell` hears of each
+/// result.
 pub(crate) fn run_all(
     cases: &[&Case],
     session: &mut Session,
@@ -90,16 +92,36 @@ pub(crate) fn run_all(
     tell: &mut dyn FnMut(&CaseResult),
 ) -> Vec<CaseResult> {
     let (waiting, plain): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| case.waits);
+    let changes = |case: &&Case| case.needs.iter().any(|need| need == "methods" || need == "writes");
+    let (busy, calm): (Vec<&Case>, Vec<&Case>) = waiting.into_iter().partition(changes);
+    let mut results = Vec::new();
+    for (beside, plain) in [(calm, plain), (busy, Vec::new())] {
+        results.extend(side_by_side(&beside, &plain, session, (fixtures, permissions), tell));
+    }
+    let place = |result: &CaseResult| cases.iter().position(|case| case.id == result.id);
+    results.sort_by_key(place);
+    results
+}
+
+/// Runs some cases on threads of their own, and others meanwhile on this one.
+fn side_by_side(
+    beside: &[&Case],
+    plain: &[&Case],
+    session: &mut Session,
+    (fixtures, permissions): (&Fixtures, &Permissions),
+    tell: &mut dyn FnMut(&CaseResult),
+) -> Vec<CaseResult> {
     let next = AtomicUsize::new(0);
-    let sessions: Vec<Session> = waiting.iter().take(WAITING_MAX).map(|_| session.fork()).collect();
+    let sessions: Vec<Session> = beside.iter().take(WAITING_MAX).map(|_| session.fork()).collect();
     let mut results = Vec::new();
     std::thread::scope(|scope| {
+        let next = &next;
         let threads: Vec<_> = sessions
             .into_iter()
             .map(|mut session| {
-                scope.spawn(|| {
+                scope.spawn(move || {
                     let mut own = Vec::new();
-                    while let Some(case) = waiting.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some(case) = beside.get(next.fetch_add(1, Ordering::Relaxed)) {
                         own.push(run(case, &mut session, fixtures, permissions));
                     }
                     (own, session.watch)
@@ -112,26 +134,28 @@ pub(crate) fn run_all(
             results.push(result);
         }
         for thread in threads {
-            // A thread that panicked has said so on its own; its cases are missing, which the counts show.
             let Ok((own, watch)) = thread.join() else { continue };
             own.iter().for_each(&mut *tell);
             results.extend(own);
             session.watch.join(watch);
         }
     });
-    let place = |result: &CaseResult| cases.iter().position(|case| case.id == result.id);
-    results.sort_by_key(place);
+    // A thread that panicked has taken its cases with it: they are told, not passed over.
+    let is_lost = |case: &&&Case| !results.iter().any(|result| result.id == case.id);
+    let lost: Vec<CaseResult> = beside
+        .iter()
+        .filter(is_lost)
+        .map(|case| {
+            result_of(case, session.profile, (Verdict::Error, "the suite itself failed at this case".to_owned()))
+        })
+        .collect();
+    lost.iter().for_each(&mut *tell);
+    results.extend(lost);
     results
 }
 
-/// Runs one case.
-pub(crate) fn run(case: &Case, session: &mut Session, fixtures: &Fixtures, permissions: &Permissions) -> CaseResult {
-    let started = Instant::now();
-    let profile = session.profile;
-    let (verdict, reason) = match missing(case, profile, fixtures, permissions) {
-        Some(told) => told,
-        None => steps(case, session, fixtures),
-    };
+/// A case's result without anything that went over the wire.
+fn result_of(case: &Case, profile: Profile, (verdict, reason): (Verdict, String)) -> CaseResult {
     CaseResult {
         id: case.id.clone(),
         title: case.title.clone(),
@@ -140,9 +164,21 @@ pub(crate) fn run(case: &Case, session: &mut Session, fixtures: &Fixtures, permi
         is_plugfest: case.plugfest,
         verdict,
         reason,
-        milliseconds: started.elapsed().as_millis(),
-        wire: std::mem::take(&mut session.wire),
+        milliseconds: 0,
+        wire: Vec::new(),
     }
+}
+
+/// Runs one case.
+pub(crate) fn run(case: &Case, session: &mut Session, fixtures: &Fixtures, permissions: &Permissions) -> CaseResult {
+    let started = Instant::now();
+    let profile = session.profile;
+    let judged = match missing(case, profile, fixtures, permissions) {
+        Some(told) => told,
+        None => steps(case, session, fixtures),
+    };
+    let (milliseconds, wire) = (started.elapsed().as_millis(), std::mem::take(&mut session.wire));
+    CaseResult { milliseconds, wire, ..result_of(case, profile, judged) }
 }
 
 /// The steps in order. After a step that ends the case only those that undo something follow.

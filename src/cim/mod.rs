@@ -5,6 +5,7 @@
 //! class below, so what is resolved against a base class also reads instances of its subclasses.
 
 pub mod association;
+pub mod class_xml;
 pub mod datetime;
 pub mod embedded;
 pub mod enumeration;
@@ -21,6 +22,7 @@ pub mod value;
 pub mod wql;
 
 pub use association::{AssociationQuery, Related};
+pub use class_xml::{ClassParts, write_class_xml};
 pub use datetime::CimDatetime;
 pub use embedded::{EmbeddedError, EmbeddedErrorKind, EmbeddedInstance, parse_embedded, write_cim_xml};
 pub use error::{Blame, CimError, CimStatus};

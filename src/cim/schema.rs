@@ -157,6 +157,10 @@ pub struct Method {
     pub values: ValueMap,
     /// The class that declared it first.
     pub origin: ClassId,
+    /// The class that described it last: `origin` or one that overrides it.
+    pub declared_in: ClassId,
+    /// All qualifiers, inherited ones included.
+    pub qualifiers: Arc<[Qualifier]>,
 }
 
 /// A parameter of a method.
@@ -181,6 +185,8 @@ pub struct Parameter {
     pub embedded: Option<Embedded>,
     /// The names of its values.
     pub values: ValueMap,
+    /// All qualifiers.
+    pub qualifiers: Arc<[Qualifier]>,
 }
 
 /// What a string with an instance in it holds.
@@ -197,8 +203,29 @@ pub enum Embedded {
 pub struct Qualifier {
     /// Its name, in the case of the schema file.
     pub name: Arc<str>,
+    /// The type of its value or, of an array, of the items.
+    pub cim_type: CimType,
+    /// What becomes of it in classes below.
+    pub flavor: Flavor,
     /// Its value; `true` when none is written.
     pub value: Value,
+}
+
+/// What becomes of a qualifier in classes below (DSP0004 section 5.6.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flavor {
+    /// Whether what is inherited has it too.
+    pub is_handed_down: bool,
+    /// Whether a class below may give it another value.
+    pub is_overridable: bool,
+    /// Whether its value depends on the language.
+    pub is_translatable: bool,
+}
+
+impl Default for Flavor {
+    fn default() -> Self {
+        Self { is_handed_down: true, is_overridable: true, is_translatable: false }
+    }
 }
 
 /// The values that a number may have and their names (qualifiers `ValueMap` and `Values`). Empty when there are none.

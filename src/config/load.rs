@@ -202,7 +202,7 @@ impl Builder {
     }
 
     fn read_flags(&mut self, flags: &ServeFlags) {
-        let ServeFlags { place, http, https, allow_unencrypted, profile, log_format, log_level } = flags;
+        let ServeFlags { place, http, https, allow_unencrypted, profile, record, log_format, log_level } = flags;
         let data_dir = place.data_dir.as_ref().map(|path| Value::String(path.display().to_string()));
         let text = |value: &Option<String>| value.clone().map(Value::String);
         let format = log_format.and_then(|format| Value::try_from(format).ok());
@@ -213,6 +213,7 @@ impl Builder {
             ("https", "--https", text(https)),
             ("allow_unencrypted", "--allow-unencrypted", allow_unencrypted.map(Value::Boolean)),
             ("profile", "--profile", profile),
+            ("record", "--record", record.as_ref().map(|path| Value::String(path.display().to_string()))),
             ("log.format", "--log-format", format),
             ("log.level", "--log-level", text(log_level)),
         ];

@@ -52,6 +52,8 @@ pub struct Config {
     pub allow_unencrypted: bool,
     /// What holds where the standards and the practice of WinRM differ.
     pub profile: ProfileName,
+    /// Directory into which every exchange is written, without its secrets; empty writes none. For labs.
+    pub record: PathBuf,
     /// Transfers at the same time; the other jobs wait in order.
     pub max_active_transfers: u32,
     /// Octets a second that all transfers together may move; 0 means no limit.
@@ -94,6 +96,7 @@ impl Default for Config {
             https: "127.0.0.1:5986".to_owned(),
             allow_unencrypted: false,
             profile: ProfileName::default(),
+            record: PathBuf::new(),
             max_active_transfers: 6,
             link_octets_per_second_max: 0,
             time_before_removal_ms: 300_000,
@@ -311,6 +314,9 @@ pub struct ServeFlags {
     /// Whose word counts where standards and WinRM differ [env: FAILBACKD_PROFILE] [default: ms]
     #[arg(long, value_enum)]
     pub profile: Option<ProfileName>,
+    /// Write every exchange into this directory, for labs [env: FAILBACKD_RECORD]
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
     /// Form of the log [env: FAILBACKD_LOG_FORMAT] [default: auto]
     #[arg(long, value_enum)]
     pub log_format: Option<LogFormat>,

@@ -10,7 +10,7 @@ use crate::job::{JobId, Timestamp};
 use crate::provider::{Permissions, ReadContext};
 use crate::replication::{Denied, View};
 use crate::soap::Fault;
-use crate::wscim::{self, Family};
+use crate::wscim::{self, Arrays, Family};
 use crate::wsman::{Correlation, FragmentPath, fault};
 use crate::xml::text::{Encoding, encode};
 use crate::xml::{Document, Limits, Writer};
@@ -49,7 +49,13 @@ pub(super) enum Rest {
         family: Family,
     },
     /// The instance as it is by then, or a part of it.
-    Instance { path: ObjectPath, family: Family, permissions: Permissions, fragment: Option<FragmentPath> },
+    Instance {
+        path: ObjectPath,
+        family: Family,
+        arrays: Arrays,
+        permissions: Permissions,
+        fragment: Option<FragmentPath>,
+    },
     /// This, whatever the result.
     Ready(Vec<u8>),
 }
@@ -112,10 +118,10 @@ impl Endpoint {
         let body = match &continuation.rest {
             Rest::Output { .. } => return self.returned(continuation, &MethodResult::code(0), None),
             Rest::Ready(body) => body.clone(),
-            Rest::Instance { path, family, permissions, fragment } => {
+            Rest::Instance { path, family, arrays, permissions, fragment } => {
                 let cx = ReadContext::new(view, permissions, self.schema, now);
                 match self.registry.get(&cx, path) {
-                    Ok(instance) => self.representation(&instance, *family, fragment.as_ref()),
+                    Ok(instance) => self.representation(&instance, *family, *arrays, fragment.as_ref()),
                     Err(error) => return self.refuse_kept(continuation, &wscim::fault_of(error)),
                 }
             }
@@ -180,10 +186,11 @@ impl Endpoint {
         &self,
         instance: &CimInstance,
         family: Family,
+        arrays: Arrays,
         fragment: Option<&FragmentPath>,
     ) -> Vec<u8> {
         let mut octets = Vec::with_capacity(4_096);
-        wscim::write_instance(&mut Writer::new(&mut octets), &self.codec, self.schema, family, instance);
+        wscim::write_instance(&mut Writer::new(&mut octets), self.codec(arrays), self.schema, family, instance);
         let Some(path) = fragment else { return octets };
         let whole = String::from_utf8(octets).unwrap_or_default();
         let mut part = Vec::new();

@@ -29,12 +29,19 @@ impl Exchange<'_> {
             let text = "a query on all classes brings subclasses with all their properties and in no other mode";
             return Err(fault::polymorphism_mode_not_supported(text)); //= CIM-07
         }
-        let mut scan = self.begin(scope, enumerate, resource.family)?.opened_at(resource);
+        let scan = self.begin(scope, enumerate, resource.family)?.opened_at(resource);
         if scan.projects() && enumerate.mode != EnumerationMode::Object {
             return Err(fault::cannot_process_filter(
                 "a query that selects properties yields no endpoint references; use SELECT * or the object mode",
             ));
         }
+        self.begin_with(scan, enumerate)
+    }
+
+    /// Opens an enumeration, with its first page when that is asked for.
+    pub(super) fn begin_with(&self, mut scan: Scan, enumerate: &Enumerate<'_>) -> Result<Reply, Fault> {
+        let endpoint = self.endpoint;
+        scan.arrays = self.arrays();
         // What is granted is told, not what was asked for.
         let idle = enumerate.expires.map(|asked| asked.min(Duration::from_millis(endpoint.settings.cursors.idle_ms)));
         let total = self.total(&scan);
@@ -108,7 +115,8 @@ impl Exchange<'_> {
             pace: self.call.pace,
             timeout,
         };
-        scan.page(&cx, &endpoint.registry, &endpoint.codec, bounds)
+        let codec = endpoint.codec(scan.arrays);
+        scan.page(&cx, &endpoint.registry, codec, &endpoint.settings.winrm, bounds)
     }
 
     /// The resource URI of a Pull may differ from its Enumerate's (libvirt sends the class where it enumerated `*`), so
@@ -118,8 +126,7 @@ impl Exchange<'_> {
         let (cursors, now) = (&self.endpoint.cursors, self.call.now);
         let (id, mut scan) = cursors.scan(&pull.context, self.call.principal.name(), now)?;
         // The context may be older than the caller's present limits; its classes are looked at page by page.
-        access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
-        self.check_resource(&scan)?;
+        self.check_scan(&scan)?;
         let total = self.total(&scan);
         let wanted =
             Wanted { elements_max: pull.max_elements, characters_max: pull.max_characters, patience: pull.max_time };
@@ -160,16 +167,18 @@ impl Exchange<'_> {
     fn own_context(&self, context: &str) -> Result<Uuid, Fault> {
         access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let (id, scan) = self.endpoint.cursors.scan(context, self.call.principal.name(), self.call.now)?;
-        access::check_namespace(self.call.permissions, scan.namespace(), self.endpoint.schema)?;
-        self.check_resource(&scan)?;
+        self.check_scan(&scan)?;
         Ok(id)
     }
 
-    /// Refuses a resource that is not the one at which the context was opened, where the profile wants that.
+    /// Refuses a caller from whom the namespace of a scan is kept by now, and a resource that is not the one at which
+    /// the context was opened, where the profile wants that.
     //= ENU-20
-    fn check_resource(&self, scan: &Scan) -> Result<(), Fault> {
+    fn check_scan(&self, scan: &Scan) -> Result<(), Fault> {
+        let check = |namespace| access::check_namespace(self.call.permissions, namespace, self.endpoint.schema);
+        scan.namespace().map_or(Ok(()), check)?;
         let same = || self.resource().is_ok_and(|resource| scan.is_at(resource));
-        if !self.endpoint.settings.profile.context_needs_its_resource || same() {
+        if !scan.knows_its_resource() || !self.endpoint.settings.profile.context_needs_its_resource || same() {
             return Ok(());
         }
         let text = "the ResourceURI and its namespace are not those of the Enumerate that opened this context";

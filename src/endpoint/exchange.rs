@@ -1,12 +1,12 @@
 //! One exchange: what its steps share, and how its answer is written within the bound of its size.
 
 use crate::soap::Fault;
-use crate::wscim::Resource;
+use crate::wscim::{Arrays, Resource};
 use crate::wsman::{self, Correlation, Request, fault};
 use crate::xml::Writer;
 use crate::xml::text::Encoding;
 
-use super::{Call, Endpoint, Reply};
+use super::{Call, Endpoint, Reply, options};
 
 /// Room for an envelope around a body, without what is echoed of the request.
 pub(super) const ENVELOPE_OCTETS: usize = 2_048;
@@ -60,6 +60,12 @@ impl Exchange<'_> {
             )));
         }
         Ok(Reply::Body(octets))
+    }
+
+    /// How arrays are written for this request.
+    //= MAP-09
+    pub(super) fn arrays(&self) -> Arrays {
+        if options::is_set(&self.request.options, options::PRECISE_ARRAYS) { Arrays::Precise } else { Arrays::Plain }
     }
 
     pub(super) fn resource(&self) -> Result<Resource, Fault> {

@@ -8,6 +8,7 @@
 //! result, so that nothing is answered before it is durable.
 
 mod access;
+mod config;
 mod continuation;
 mod cursor;
 mod enumeration;
@@ -16,8 +17,10 @@ mod exchange;
 mod filter;
 mod invoke;
 mod journal;
+mod metadata;
 mod operations;
 mod options;
+mod roll;
 mod scan;
 mod transfer;
 
@@ -32,8 +35,8 @@ use crate::job::{JobId, Timestamp};
 use crate::provider::{Permissions, Registry};
 use crate::replication::{Amendment, Command, View};
 use crate::soap::{Fault, FaultCode, SelectorSet, SelectorValue, clipped};
-use crate::wscim::Codec;
-use crate::wsman::{self, Correlation, Operation, Profile, fault};
+use crate::wscim::{self, Arrays, Codec};
+use crate::wsman::{self, Correlation, Operation, Profile, WinrmConfig, fault};
 use crate::xml::text::{Encoding, decode, encode};
 use crate::xml::{Document, Limits};
 
@@ -65,6 +68,8 @@ pub struct EndpointSettings {
     pub version: String,
     /// The security profiles that are offered, told to authenticated clients.
     pub profiles: Vec<&'static str>,
+    /// The configuration as WinRM shows it.
+    pub winrm: WinrmConfig,
     /// The name of this host in faults.
     pub machine: Arc<str>,
     /// What holds where the standards and WinRM differ.
@@ -76,6 +81,8 @@ pub struct EndpointSettings {
 pub struct Endpoint {
     schema: &'static Schema,
     codec: Codec,
+    /// For clients that want to tell arrays apart.
+    precise_codec: Codec,
     registry: Registry,
     cursors: cursor::Cursors,
     events: eventing::Events,
@@ -163,9 +170,10 @@ impl Endpoint {
     /// An endpoint over a schema and its providers.
     pub fn new(schema: &'static Schema, registry: Registry, settings: EndpointSettings) -> Self {
         let codec = Codec::new(schema);
+        let precise_codec = Codec::with(schema, Arrays::Precise);
         let cursors = cursor::Cursors::new(settings.cursors.clone());
         let events = eventing::Events::new(settings.events.clone());
-        Self { schema, codec, registry, cursors, events, settings }
+        Self { schema, codec, precise_codec, registry, cursors, events, settings }
     }
 
     /// Handles one request of an authenticated principal.
@@ -265,7 +273,9 @@ impl Endpoint {
     ) -> Answer {
         let mut octets = Vec::with_capacity(1_536);
         let octets_max = envelope_octets_max(&self.settings, correlation.envelope_octets_max, encoding);
-        wsman::encode_fault_within(&mut octets, correlation, ids(), fault, octets_max);
+        let detailed = correlation.cim_errors.then(|| wscim::with_cim_error(fault));
+        let sent = detailed.as_ref().unwrap_or(fault);
+        wsman::encode_fault_within(&mut octets, correlation, ids(), sent, octets_max);
         let is_sender = fault.code == FaultCode::Sender;
         Answer {
             octets: encode(octets, encoding),

@@ -3,8 +3,8 @@
 use crate::cim::ClassId;
 use crate::provider::ReadContext;
 use crate::soap::{Fault, FaultCode, SelectorSet};
-use crate::wscim::Resource;
-use crate::wsman::{self, Correlation, Operation, Request, fault};
+use crate::wscim::{Arrays, Codec, Metadata, Resource};
+use crate::wsman::{self, ConfigPart, Correlation, Operation, Request, fault};
 use crate::xml::text::Encoding;
 
 use super::exchange::Exchange;
@@ -25,6 +25,9 @@ impl Endpoint {
         options::check(request, self.settings.profile)?;
         let octets_max = envelope_octets_max(&self.settings, request.envelope_octets_max, encoding);
         let exchange = Exchange { endpoint: self, call, request, correlation, encoding, octets_max };
+        if let Some(reply) = exchange.about_the_service(journal) {
+            return reply;
+        }
         match &request.operation {
             Operation::Identify(namespace) => {
                 let mut octets = Vec::with_capacity(1_024);
@@ -66,6 +69,14 @@ impl Endpoint {
         Err(conflict)
     }
 
+    /// What instances are written with.
+    pub(super) fn codec(&self, arrays: Arrays) -> &Codec {
+        match arrays {
+            Arrays::Plain => &self.codec,
+            Arrays::Precise => &self.precise_codec,
+        }
+    }
+
     pub(super) fn read_context<'c>(&'c self, call: &'c Call<'_>) -> ReadContext<'c> {
         ReadContext::new(call.view, call.permissions, self.schema, call.now)
     }
@@ -73,5 +84,29 @@ impl Endpoint {
     /// Refuses a caller from whom the class is kept.
     pub(super) fn check_class(&self, call: &Call<'_>, class: ClassId) -> Result<(), Fault> {
         access::check_class(call.permissions, &self.registry, class, self.schema)
+    }
+}
+
+impl Exchange<'_> {
+    /// The answer about what is no instance: the configuration, or what describes classes. Of an open enumeration or a
+    /// subscription the context decides, whatever its resource URI.
+    fn about_the_service(&self, journal: &mut Journal) -> Option<Result<Reply, Fault>> {
+        let uri = &self.request.resource_uri;
+        match &self.request.operation {
+            Operation::Identify(_)
+            | Operation::Pull(_)
+            | Operation::Release(_)
+            | Operation::RenewEnumeration(_)
+            | Operation::EnumerationStatus(_)
+            | Operation::RenewSubscription(_)
+            | Operation::SubscriptionStatus(_)
+            | Operation::Unsubscribe(_) => return None,
+            _ => {}
+        }
+        match (ConfigPart::of(uri), Metadata::of(uri)) {
+            (Some(part), _) => Some(self.config(part)),
+            (None, Some(metadata)) => Some(self.metadata(metadata, journal)),
+            (None, None) => None,
+        }
     }
 }

@@ -9,18 +9,19 @@ use std::time::Duration;
 use crate::cim::{AssociationQuery, CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
 use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink, Walk};
 use crate::soap::Fault;
-use crate::wscim::{self, Codec, Family, Resource, XPath};
-use crate::wsman::{EnumerationMode, PolymorphismMode, fault};
+use crate::wscim::{self, Arrays, Codec, Family, Resource, XPath};
+use crate::wsman::{EnumerationMode, PolymorphismMode, WinrmConfig, fault};
 use crate::xml::Writer;
 
 use super::Pace;
+use super::roll::Roll;
 
 /// What is enumerated, in which shape, and how far it has come. Everything that is large is shared, so that a context
 /// is cheap to copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
-    namespace: NamespaceId,
-    /// What the Enumerate named; not known of a scan that no context holds.
+    namespace: Option<NamespaceId>,
+    /// What the Enumerate named; not known of a scan that no context holds, nor of a list.
     opened_at: Option<Resource>,
     source: Source,
     condition: Option<Condition>,
@@ -28,6 +29,8 @@ pub(crate) struct Scan {
     /// The class as which every item is shown, when subclasses are not shown as themselves.
     shown_as: Option<ClassId>,
     family: Family,
+    /// How arrays are written.
+    pub(super) arrays: Arrays,
     /// The class or the leg of the walk that is being read, by its number.
     part: usize,
     /// The last key that was sent of it.
@@ -41,6 +44,8 @@ pub(crate) enum Source {
     Classes(Arc<[ClassId]>),
     /// The associations of an object.
     Walk(Arc<Walk>),
+    /// A list that has nothing to do with instances.
+    Roll(Roll),
 }
 
 /// Which of the source's instances are sent, and what of them.
@@ -103,12 +108,25 @@ impl Scan {
         mode: EnumerationMode,
         family: Family,
     ) -> Self {
-        Self { namespace, opened_at: None, source, condition, mode, shown_as: None, family, part: 0, after: None }
+        let (namespace, opened_at) = (Some(namespace), None);
+        let (arrays, shown_as) = (Arrays::Plain, None);
+        Self { namespace, opened_at, source, condition, mode, shown_as, family, arrays, part: 0, after: None }
+    }
+
+    /// A scan down a list from its beginning.
+    pub(crate) fn of_roll(namespace: Option<NamespaceId>, roll: Roll) -> Self {
+        let all = Self::new(NamespaceId::DEFAULT, Source::Roll(roll), None, EnumerationMode::Object, Family::Dmtf);
+        Self { namespace, ..all }
     }
 
     /// The same scan, opened at a resource.
     pub(crate) fn opened_at(self, resource: Resource) -> Self {
         Self { opened_at: Some(resource), ..self }
+    }
+
+    /// Whether it was opened at a resource that a later request can be held to.
+    pub(crate) fn knows_its_resource(&self) -> bool {
+        self.opened_at.is_some()
     }
 
     /// Whether a resource is the one that it was opened at, in whatever form of its URI.
@@ -135,8 +153,8 @@ impl Scan {
         Self { shown_as, ..Self::new(namespace, Source::Classes(classes.into()), condition, mode, family) }
     }
 
-    /// The namespace of all that it finds.
-    pub(crate) fn namespace(&self) -> NamespaceId {
+    /// The namespace of all that it finds, if that is in one.
+    pub(crate) fn namespace(&self) -> Option<NamespaceId> {
         self.namespace
     }
 
@@ -160,7 +178,7 @@ impl Scan {
                     .map(|class| registry.provider(*class)?.count(cx))
                     .try_fold(0, |sum: u64, count| Some(sum.saturating_add(count?)))
             }
-            Source::Classes(_) | Source::Walk(_) => None,
+            Source::Classes(_) | Source::Walk(_) | Source::Roll(_) => None,
         }
     }
 
@@ -169,6 +187,7 @@ impl Scan {
         match &self.source {
             Source::Classes(classes) => self.part < classes.len(),
             Source::Walk(walk) => walk.has_leg(self.part),
+            Source::Roll(_) => false,
         }
     }
 
@@ -182,6 +201,7 @@ impl Scan {
                 provider.map_or(Flow::End, |provider| provider.enumerate(cx, query, self.after, sink))
             }
             Source::Walk(walk) => registry.follow(cx, walk, self.part, self.after, sink),
+            Source::Roll(_) => Flow::End,
         }
     }
 
@@ -193,8 +213,14 @@ impl Scan {
         cx: &ReadContext<'_>,
         registry: &Registry,
         codec: &Codec,
+        config: &WinrmConfig,
         bounds: Bounds<'_>,
     ) -> Result<Option<Page>, Fault> {
+        if let Source::Roll(roll) = &self.source {
+            let (page, next) = page_of(roll, self.part, cx, config, &bounds)?;
+            self.part = next;
+            return Ok(Some(page));
+        }
         // What is kept from the caller is passed over without a look at the clock.
         if cx.view.is_limited() && matches!(bounds.pace, Pace::Brief) && BRIEF_PASSED_OVER < cx.view.size() {
             return Ok(None);
@@ -233,6 +259,39 @@ impl Scan {
         }
         Ok(Some(Page { items, taken, end: true, late: false }))
     }
+}
+
+/// A page of a list from a place on, and where the next one begins.
+fn page_of(
+    roll: &Roll,
+    from: usize,
+    cx: &ReadContext<'_>,
+    config: &WinrmConfig,
+    bounds: &Bounds<'_>,
+) -> Result<(Page, usize), Fault> {
+    let mut items = Vec::with_capacity(1_024);
+    let (mut taken, mut at) = (0, from);
+    let end = roll.len(config);
+    while at < end && taken < bounds.elements_max {
+        let before = items.len();
+        roll.write(at, cx, config, &mut Writer::new(&mut items));
+        let too_many = bounds.characters_max.is_some_and(|max| max < characters(&items));
+        if too_many || bounds.octets_max < items.len() {
+            items.truncate(before);
+            if taken == 0 {
+                return Err(first_item_too_large(bounds));
+            }
+            break;
+        }
+        taken += u32::from(before < items.len());
+        at += 1;
+    }
+    Ok((Page { items, taken, end: at == end, late: false }, at))
+}
+
+/// The characters of a text: an octet that goes on with one is none of its own.
+fn characters(octets: &[u8]) -> usize {
+    octets.iter().filter(|octet| **octet & 0xC0 != 0x80).count()
 }
 
 fn first_item_too_large(bounds: &Bounds<'_>) -> Fault {
@@ -325,14 +384,14 @@ impl PageSink<'_, '_> {
         }
     }
 
-    /// The characters of all items, when there is a bound on them: an octet that goes on with one is none of its own.
+    /// The characters of all items, when there is a bound on them.
     //= ENU-28
     fn characters_behind(&self, before: usize) -> usize {
         if self.bounds.characters_max.is_none() {
             return 0;
         }
         let new = self.items.get(before..).unwrap_or_default();
-        self.characters + new.iter().filter(|octet| **octet & 0xC0 != 0x80).count()
+        self.characters + characters(new)
     }
 
     //= ENU-26

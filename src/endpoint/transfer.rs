@@ -31,7 +31,7 @@ impl Exchange<'_> {
         let endpoint = self.endpoint;
         journal.job = endpoint.registry.job_of(&instance);
         let fragment = self.fragment_of(instance.class)?.map(|fragment| &fragment.path);
-        let body = endpoint.representation(&instance, resource.family, fragment);
+        let body = endpoint.representation(&instance, resource.family, self.arrays(), fragment);
         let named = self.requested_epr(&instance, resource);
         self.bounded(self.encode_with(body.len(), |w| w.raw_octets(&named), |w| w.raw_octets(&body)))
     }
@@ -53,11 +53,13 @@ impl Exchange<'_> {
         let rest = Rest::Instance {
             path,
             family: resource.family,
+            arrays: self.arrays(),
             permissions: self.call.permissions.clone(),
             fragment: self.request.fragment.as_ref().map(|fragment| fragment.path.clone()),
         };
         let fragment = self.request.fragment.as_ref().map(|fragment| &fragment.path);
-        let expected = self.endpoint.representation(&with_values(&present, &values), resource.family, fragment).len();
+        let changed = with_values(&present, &values);
+        let expected = self.endpoint.representation(&changed, resource.family, self.arrays(), fragment).len();
         let header = self.requested_epr(&present, resource);
         self.amend(amendment, rest, expected + SLACK_OCTETS, &header, journal)
     }

@@ -282,6 +282,12 @@ messages! {
     AUDIT_REOPENED = "FBD4022", "Opened the audit log again", cause::OTHER,
         "The server was told to open its audit log again (SIGHUP)",
         ["Nothing: lines from now on are in the file of that name."];
+    RECORDING = "FBD4023", "Writes every exchange to files on", cause::CONFIGURATION,
+        "The server was told to record what clients send (--record); secrets are taken out as far as they are known",
+        ["Record in a lab only, and look through the files before you pass them on."];
+    RECORD_FAILED = "FBD4024", "Could not record an exchange on", cause::STORAGE_CAPACITY,
+        "A file of the recording cannot be written; the server goes on without it",
+        ["Free space on the volume of the recording, or correct the directory's permissions."];
 }
 
 impl Message {

@@ -23,11 +23,13 @@ use crate::xml::text::Encoding;
 use super::audit::Audit;
 use super::eventing::Eventing;
 use super::random_id;
+use super::record::Recorder;
 
 /// Answers requests from the engine's view, and makes commands durable through the engine.
 #[derive(Clone)]
 pub struct WsmanHandler {
     shared: Arc<Shared>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 struct Shared {
@@ -54,29 +56,49 @@ impl WsmanHandler {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let scans = Arc::new(Semaphore::new(cores));
-        Self { shared: Arc::new(Shared { endpoint, engine, rules, audit, eventing, timeout_max, scans }) }
+        Self {
+            recorder: None,
+            shared: Arc::new(Shared { endpoint, engine, rules, audit, eventing, timeout_max, scans }),
+        }
+    }
+}
+
+impl WsmanHandler {
+    /// The same, with every exchange recorded.
+    pub(super) fn recording(self, recorder: Option<Recorder>) -> Self {
+        Self { recorder: recorder.map(Arc::new), ..self }
     }
 }
 
 impl Handler for WsmanHandler {
     fn handle(&self, context: RequestContext, request: Bytes) -> AnswerFuture {
-        let shared = Arc::clone(&self.shared);
+        let (shared, recorder) = (Arc::clone(&self.shared), self.recorder.clone());
         Box::pin(async move {
             let started = Instant::now();
-            let answer = match shared.answer(&context, &request, started).await {
-                Ok(answer) => answer,
+            let (journal, answer) = match shared.answer(&context, &request, started).await {
+                Ok(Answer { octets: body, encoding, status, journal, .. }) => {
+                    (journal, transport::Answer { status, body, content_type: content_type(encoding) })
+                }
                 Err(journal) => {
-                    shared.record(&context, &journal, started);
-                    return transport::Answer { status: 401, body: Vec::new(), content_type: CONTENT_TYPE_UTF8 };
+                    (journal, transport::Answer { status: 401, body: Vec::new(), content_type: CONTENT_TYPE_UTF8 })
                 }
             };
-            shared.record(&context, &answer.journal, started);
-            transport::Answer {
-                status: answer.status,
-                body: answer.octets,
-                content_type: content_type(answer.encoding),
+            shared.record(&context, &journal, started);
+            if let Some(recorder) = &recorder {
+                recorder.record(&context, &request, &answer);
             }
+            answer
         })
+    }
+
+    fn records(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    fn refused(&self, head: &str, answer: &str) {
+        if let Some(recorder) = &self.recorder {
+            recorder.record_refusal(head, answer);
+        }
     }
 
     fn login(&self, peer: Peer, encrypted: bool, login: &Login<'_>) {

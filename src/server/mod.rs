@@ -6,6 +6,8 @@ mod handler;
 mod ids;
 mod inventory;
 mod logins;
+mod record;
+mod winrm;
 mod world;
 
 use std::net::SocketAddr;
@@ -28,7 +30,10 @@ pub use audit::{Audit, AuditError};
 pub use handler::WsmanHandler;
 pub use ids::random_id;
 pub use inventory::{INVENTORY_PREFIX, InventoryRecord};
+pub use record::RecordError;
 pub use world::{OpenWorldError, World, host_name, read_view};
+
+use record::{Bounds, Recorder};
 
 /// The administration socket in the data directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";
@@ -57,6 +62,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Exchanges cannot be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 /// A server that accepts connections.
@@ -77,10 +85,14 @@ impl Server {
     /// Starts to serve an opened data directory.
     pub fn start(config: &Config, world: Arc<World>) -> Result<Self, StartError> {
         let limits = transport_limits(config);
-        let endpoint = Arc::new(endpoint(config, world.host_name())?);
         let users = Arc::new(logins::users(config)?);
         let rules = Arc::new(config.access_rules());
         let audit = Audit::open(config, Arc::new(SystemClock))?.map(Arc::new);
+        let Listening { clear, sealed, tls } = listen(config, world.host_name())?;
+        let http = clear.as_ref().and_then(Listener::address);
+        let https = sealed.as_ref().and_then(Listener::address);
+        let bound = winrm::Bound { host_name: world.host_name(), http, https, tls: tls.as_ref() };
+        let endpoint = Arc::new(endpoint(config, &bound)?);
         let eventing = eventing::Eventing::start(eventing::Parts {
             endpoint: Arc::clone(&endpoint),
             engine: Arc::clone(world.engine()),
@@ -98,19 +110,10 @@ impl Server {
             Arc::clone(&eventing),
             timeout_max,
         );
-        let mut listeners = Vec::new();
-        let clear = config.http_address().map(Listener::http).transpose()?;
-        let http = clear.as_ref().and_then(Listener::address);
-        // CredSSP shows the certificate too, whether there is an HTTPS listener or not.
-        let shown = config.https_address().is_some() || config.login.credssp;
-        let tls = if shown { Some(Arc::new(tls(config, world.host_name())?)) } else { None };
-        let sealed = match (config.https_address(), &tls) {
-            (Some(address), Some(tls)) => Some(Listener::https(address, Arc::clone(tls))?),
-            _ => None,
-        };
-        let https = sealed.as_ref().and_then(Listener::address);
-        listeners.extend(clear);
-        listeners.extend(sealed);
+        let place = Some(config.record.as_path()).filter(|place| !place.as_os_str().is_empty());
+        let recorder = place.map(|place| Recorder::open(place, Bounds::default())).transpose()?;
+        let handler = handler.recording(recorder);
+        let mut listeners: Vec<Listener> = clear.into_iter().chain(sealed).collect();
         listeners.push(Listener::local(&config.data_dir.join(ADMIN_SOCKET))?);
         let lines = listeners.iter().map(ToString::to_string).collect();
         let certificates = CertificateRules::parse(&config.client_certificates.rules)?;
@@ -185,7 +188,26 @@ impl Server {
     }
 }
 
-fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch> {
+/// The listeners over TCP, and the certificate.
+struct Listening {
+    clear: Option<Listener>,
+    sealed: Option<Listener>,
+    tls: Option<Arc<Tls>>,
+}
+
+fn listen(config: &Config, host_name: &str) -> Result<Listening, StartError> {
+    let clear = config.http_address().map(Listener::http).transpose()?;
+    // CredSSP shows the certificate too, whether there is an HTTPS listener or not.
+    let shown = config.https_address().is_some() || config.login.credssp;
+    let tls = if shown { Some(Arc::new(tls(config, host_name)?)) } else { None };
+    let sealed = match (config.https_address(), &tls) {
+        (Some(address), Some(tls)) => Some(Listener::https(address, Arc::clone(tls))?),
+        _ => None,
+    };
+    Ok(Listening { clear, sealed, tls })
+}
+
+fn endpoint(config: &Config, bound: &winrm::Bound<'_>) -> Result<Endpoint, SchemaMismatch> {
     let schema = Schema::builtin();
     let limits = &config.limits;
     let per_principal_max = usize::try_from(limits.contexts_per_principal_max).unwrap_or(usize::MAX);
@@ -208,7 +230,8 @@ fn endpoint(config: &Config, host_name: &str) -> Result<Endpoint, SchemaMismatch
         events: config.eventing.limits(limits.envelope_octets_max),
         version: format!("OS: 0.0.0 SP: 0.0 Stack: 3.0 failbackd {}", env!("CARGO_PKG_VERSION")),
         profiles: logins::profiles(config),
-        machine: host_name.into(),
+        winrm: winrm::config(config, bound, ITEMS_MAX),
+        machine: bound.host_name.into(),
         profile: config.profile.places(),
     };
     Ok(Endpoint::new(schema, Registry::new(schema)?, settings))

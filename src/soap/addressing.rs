@@ -182,11 +182,20 @@ impl OptionSet {
             if options.len() >= OPTIONS_MAX {
                 return Err(SelectorError::TooMany(OPTIONS_MAX));
             }
-            let must_comply = element.attribute("", "MustComply").unwrap_or_default();
+            let must_comply = element.attribute("", "MustComply");
+            let must_comply = match must_comply.as_deref().map(str::trim) {
+                None | Some("") => false,
+                Some(text) if text == "1" || text.eq_ignore_ascii_case("true") => true,
+                Some(text) if text == "0" || text.eq_ignore_ascii_case("false") => false,
+                Some(text) => {
+                    let what = format!("MustComply of an Option is {:?}, neither true nor false", clipped(text));
+                    return Err(SelectorError::Malformed(what));
+                }
+            };
             options.push(WsOption {
                 name: attribute_name(element)?,
                 value: (!element.is_nil()).then(|| trimmed(element).into_owned()),
-                must_comply: matches!(must_comply.trim(), "true" | "1"),
+                must_comply,
                 type_name: element.attribute("", "Type").map(std::borrow::Cow::into_owned),
             });
         }

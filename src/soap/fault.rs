@@ -92,7 +92,9 @@ pub struct Fault {
     pub not_understood: Vec<(String, String)>,
     /// Further elements of the detail.
     pub detail: Vec<DetailItem>,
-    /// Ready markup at the end of the detail, for instance a CIM error; it declares its own namespaces.
+    /// The CIM status (DSP0004) that the fault was made of.
+    pub cim_status: Option<u32>,
+    /// Ready markup at the head of the detail, for instance a CIM error; it declares its own namespaces.
     pub detail_markup: String,
 }
 
@@ -123,6 +125,7 @@ impl Fault {
             internal: None,
             not_understood: Vec::new(),
             detail: Vec::new(),
+            cim_status: None,
             detail_markup: String::new(),
         }
     }
@@ -216,6 +219,7 @@ impl Fault {
         w.raw("</s:Code><s:Reason><s:Text xml:lang=\"en-US\">");
         w.text(&self.reason);
         w.raw("</s:Text></s:Reason><s:Detail>");
+        w.raw(&self.detail_markup);
         for item in &self.detail {
             let qname = format!("{}:{}", item.prefix, item.local);
             w.open(&qname);
@@ -234,7 +238,6 @@ impl Fault {
         w.close();
         w.leaf("f:Message", &self.reason);
         w.end("f:WSManFault");
-        w.raw(&self.detail_markup);
         w.raw("</s:Detail></s:Fault>");
     }
 }

@@ -75,17 +75,48 @@ struct Caller {
     last_token: Option<HeaderValue>,
     /// This request ended a handshake that covers the connection.
     logged_in: bool,
+    /// The head as text, for a handler that records exchanges.
+    head: Option<Arc<str>>,
 }
+
+/// Marks an answer of the handler, which records its own.
+#[derive(Clone)]
+struct Handled;
 
 /// Answer one request.
 pub(super) async fn respond(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Reply, Infallible> {
     connection.activity.enter(Phase::Work);
+    let head: Option<Arc<str>> = connection.site.handler.records().then(|| head_text(&request).into());
     let reply = match route(&request) {
-        Ok(anonymous) => serve(&connection, request, anonymous).await,
+        Ok(anonymous) => serve(&connection, request, anonymous, head.clone()).await,
         Err(reply) => refuse(&connection, request, *reply),
     };
+    if let Some(head) = head.filter(|_| reply.extensions().get::<Handled>().is_none()) {
+        connection.site.handler.refused(&head, &answer_text(&reply));
+    }
     connection.activity.enter(Phase::Write);
     Ok(reply)
+}
+
+/// The head of a request as it stood on the wire, but for the case of header names.
+fn head_text(request: &Request<Incoming>) -> String {
+    let mut text = format!("{} {} {:?}\r\n", request.method(), request.uri(), request.version());
+    write_headers(&mut text, request.headers());
+    text
+}
+
+/// The head of an answer, of a refusal whose body is a sentence for people.
+fn answer_text(reply: &Reply) -> String {
+    let mut text = format!("HTTP/1.1 {}\r\n", reply.status());
+    write_headers(&mut text, reply.headers());
+    text
+}
+
+fn write_headers(text: &mut String, headers: &HeaderMap) {
+    for (name, value) in headers {
+        text.extend([name.as_str(), ": ", &String::from_utf8_lossy(value.as_bytes()), "\r\n"]);
+    }
+    text.push_str("\r\n");
 }
 
 /// Settle where the request goes from its head alone: true means the anonymous Identify.
@@ -120,13 +151,18 @@ fn route(request: &Request<Incoming>) -> Result<bool, Box<Reply>> {
     Ok(identify || (asks_anonymously && !headers.contains_key(header::AUTHORIZATION)))
 }
 
-async fn serve(connection: &Arc<Connection>, request: Request<Incoming>, anonymous: bool) -> Reply {
+async fn serve(
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+    anonymous: bool,
+    head: Option<Arc<str>>,
+) -> Reply {
     let site = &connection.site;
     let caller = if anonymous {
-        Caller { principal: None, last_token: None, logged_in: false }
+        Caller { principal: None, last_token: None, logged_in: false, head }
     } else {
         match identify(connection, request.headers()).await {
-            Ok(caller) => caller,
+            Ok(caller) => Caller { head, ..caller },
             Err(reply) => return refuse(connection, request, *reply),
         }
     };
@@ -205,6 +241,7 @@ async fn answer(
         encrypted: connection.channel.encrypted,
         sealed,
         charset,
+        head: caller.head.clone(),
     };
     let handler = &connection.site.handler;
     let answer = match catch_unwind(AssertUnwindSafe(|| handler.handle(context, message))) {
@@ -213,7 +250,11 @@ async fn answer(
     };
     match answer {
         Ok(answer) if answer.status == StatusCode::UNAUTHORIZED.as_u16() => *challenge(connection),
-        Ok(answer) => to_reply(answer, caller.last_token.clone()),
+        Ok(answer) => {
+            let mut reply = to_reply(answer, caller.last_token.clone());
+            reply.extensions_mut().insert(Handled);
+            reply
+        }
         Err(panic) => {
             tracing::error!(
                 message_id = "FBD1101",
@@ -247,7 +288,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
         if connection.welcome() {
             connection.tell(&Login::Accepted(local));
         }
-        return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None, logged_in: false });
+        return Ok(Caller { principal: Some(Arc::clone(local)), last_token: None, logged_in: false, head: None });
     }
     let authorization = headers.get(header::AUTHORIZATION);
     let verdict = connection.session().authenticate(
@@ -288,7 +329,7 @@ async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller
             }
             let last_token = token.and_then(|token| handshake_value(authorization, &token));
             let logged_in = authorization.is_some() && connection.session().protection().is_some();
-            Ok(Caller { principal: Some(principal), last_token, logged_in })
+            Ok(Caller { principal: Some(principal), last_token, logged_in, head: None })
         }
         Settled::Continue(token) => {
             Err(handshake_value(authorization, &token).map_or_else(|| challenge(connection), unauthorized))

@@ -69,6 +69,8 @@ pub struct RequestContext {
     /// The charset of the request's media type, when it names one: `utf-8`, `utf-16`, `utf-16le`, `utf-16be`, or what
     /// the client wrote instead of these.
     pub charset: Option<Cow<'static, str>>,
+    /// The request's head as text, when the handler records exchanges. It holds proofs of logins.
+    pub head: Option<Arc<str>>,
 }
 
 /// A complete answer.
@@ -117,6 +119,16 @@ pub enum Login<'l> {
 pub trait Handler: Send + Sync + 'static {
     /// Answer one request.
     fn handle(&self, context: RequestContext, request: Bytes) -> AnswerFuture;
+
+    /// Whether exchanges are recorded, so that their heads are wanted.
+    fn records(&self) -> bool {
+        false
+    }
+
+    /// Take note of a request that was refused before it came to [`Handler::handle`], when exchanges are recorded.
+    fn refused(&self, head: &str, answer: &str) {
+        let _ = (head, answer);
+    }
 
     /// Take note of a login over a connection that is `encrypted` or not.
     fn login(&self, peer: Peer, encrypted: bool, login: &Login<'_>) {

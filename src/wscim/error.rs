@@ -24,5 +24,5 @@ pub fn fault_of(error: CimError) -> Fault {
         (CimStatus::INVALID_QUERY, _) => fault::cannot_process_filter(message),
         _ => fault::internal_error(message),
     };
-    Fault { internal, ..fault }
+    Fault { internal, cim_status: Some(status.0), ..fault }
 }

@@ -10,7 +10,18 @@ use super::epr::path_to_epr;
 use super::resource::Family;
 
 const XSI: &str = " xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"";
+const EXTENSIONS: &str = " xmlns:msftwinrm=\"http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd\"";
 const COMMON: &str = " xmlns:cim=\"http://schemas.dmtf.org/wbem/wscim/1/common\"";
+
+/// How arrays are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrays {
+    /// As MS-WSMV has it: a null array like a null, an empty one as nothing.
+    Plain,
+    /// With attributes that tell a null array from a null, an empty array, and an array of one item, by the names that
+    /// Windows' CIM client knows (its option `UsePreciseArrays`).
+    Precise,
+}
 
 /// What encoding needs of the schema, rendered once at start: the tags of every property, in the order of the wire.
 #[derive(Debug)]
@@ -34,6 +45,10 @@ pub(super) struct Tags {
     open: String,
     close: String,
     nil: String,
+    /// Of an array without items.
+    empty: String,
+    /// Before the only item of an array, when it differs.
+    only: Option<String>,
 }
 
 impl Tags {
@@ -46,6 +61,18 @@ impl Tags {
             open: format!("<{prefix}:{name}>"),
             close: format!("</{prefix}:{name}>"),
             nil: format!("<{prefix}:{name} xsi:nil=\"true\"/>"),
+            empty: String::new(),
+            only: None,
+        }
+    }
+
+    /// The tags of an array that tell what sort of array it is.
+    fn precise(name: &str) -> Self {
+        Self {
+            nil: format!("<p:{name} msftwinrm:IsNullArray=\"true\" xsi:nil=\"true\"/>"),
+            empty: format!("<p:{name} msftwinrm:IsEmptyArray=\"true\" xsi:nil=\"true\"/>"),
+            only: Some(format!("<p:{name} msftwinrm:IsArray=\"true\">")),
+            ..Self::new(name)
         }
     }
 }
@@ -53,6 +80,13 @@ impl Tags {
 impl Codec {
     /// Renders the tags of every class of `schema`.
     pub fn new(schema: &Schema) -> Self {
+        Self::with(schema, Arrays::Plain)
+    }
+
+    /// Renders the tags of every class of `schema`, for arrays in one of the ways.
+    pub fn with(schema: &Schema, arrays: Arrays) -> Self {
+        let precise = arrays == Arrays::Precise;
+        let extensions = if precise { EXTENSIONS } else { "" };
         let classes = schema
             .classes()
             .iter()
@@ -61,10 +95,17 @@ impl Codec {
                 order.sort_by_key(|slot| class.properties.get(usize::from(*slot)).map(|p| p.name.to_ascii_lowercase()));
                 ClassTags {
                     order,
-                    tags: class.properties.iter().map(|property| Tags::new(&property.name)).collect(),
+                    tags: class
+                        .properties
+                        .iter()
+                        .map(|property| {
+                            let name = &property.name;
+                            if property.is_array && precise { Tags::precise(name) } else { Tags::new(name) }
+                        })
+                        .collect(),
                     start: [Family::Wmi, Family::Dmtf, Family::Microsoft].map(|family| {
                         let (name, uri) = (&class.name, family.class_uri(class.id, schema));
-                        format!("<p:{name} xmlns:p=\"{uri}\"{XSI}{COMMON} xsi:type=\"p:{name}_Type\">")
+                        format!("<p:{name} xmlns:p=\"{uri}\"{XSI}{COMMON}{extensions} xsi:type=\"p:{name}_Type\">")
                     }),
                     end: format!("</p:{}>", class.name),
                 }
@@ -132,8 +173,13 @@ pub fn write_projection(
     for slot in class.order.iter().filter(|slot| projection.contains(slot)) {
         let Some(property) = declared.properties.get(usize::from(*slot)) else { continue };
         let name = &property.name;
-        let tags =
-            Tags { open: format!("<{name}>"), close: format!("</{name}>"), nil: format!("<{name} xsi:nil=\"true\"/>") };
+        let tags = Tags {
+            open: format!("<{name}>"),
+            close: format!("</{name}>"),
+            nil: format!("<{name} xsi:nil=\"true\"/>"),
+            empty: String::new(),
+            only: None,
+        };
         match instance.get(*slot) {
             // What is within a column has no namespace either: clients of Windows' own answers look for it so.
             Value::Datetime(datetime) => {
@@ -181,6 +227,13 @@ pub(super) fn write_property(w: &mut Writer<'_>, tags: &Tags, value: &Value, fam
     match value {
         Value::Null => w.raw(&tags.nil),
         Value::Array(values) => {
+            match (values.as_slice(), &tags.only) {
+                ([], _) => w.raw(&tags.empty),
+                ([only], Some(open)) if !only.is_null() => {
+                    return write_tagged(w, open, &tags.close, only, family, schema);
+                }
+                _ => {}
+            }
             for value in values {
                 write_single(w, tags, value, family, schema);
             }
@@ -194,7 +247,11 @@ fn write_single(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, 
     if matches!(value, Value::Null) {
         return w.raw(&tags.nil);
     }
-    w.raw(&tags.open);
+    write_tagged(w, &tags.open, &tags.close, value, family, schema);
+}
+
+fn write_tagged(w: &mut Writer<'_>, open: &str, close: &str, value: &Value, family: Family, schema: &Schema) {
+    w.raw(open);
     match value {
         Value::String(text) => w.text(text),
         Value::Datetime(datetime) => write_datetime(w, *datetime),
@@ -210,7 +267,7 @@ fn write_single(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, 
         }
         simple => w.text(&value_text(simple)),
     }
-    w.raw(&tags.close);
+    w.raw(close);
 }
 
 //= MAP-05, MAP-06, MAP-07

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use crate::cim::{
-    Argument, CimError, CimType, ClassId, Embedded, EmbeddedErrorKind, Method, MethodInput, MethodResult, NamespaceId,
-    ObjectPath, Parameter, Schema, Value, parse_embedded,
+    Argument, CimError, CimType, ClassId, Embedded, EmbeddedErrorKind, EmbeddedInstance, Method, MethodInput,
+    MethodResult, NamespaceId, ObjectPath, Parameter, Schema, Value, parse_embedded,
 };
 use crate::soap::EndpointReference;
 use crate::xml::{Document, Element, Limits, Writer, name};
 
 use super::epr::path_from_epr;
 use super::instance::write_value;
+use super::representation::decode_fragment;
 use super::resource::Family;
 
 /// Reads the in-parameters of `method` from its `_INPUT` element. The namespace of the element and its parameters is
@@ -217,19 +218,52 @@ fn decode_embedded(
     // Some clients forget to escape the CIM-XML; what they mean is plain.
     let text = match element.children().next() {
         Some(child) if child.local() == "INSTANCE" || child.local() == "CIM" => Cow::Borrowed(child.markup()),
-        Some(child) => {
-            return Err(CimError::parameter_type(format!(
-                "the parameter {} holds the element {}; an embedded instance comes as CIM-XML or MOF text",
-                parameter.name,
-                child.local()
-            )));
-        }
+        Some(child) => return decode_inline(parameter, expected, element, child, place),
         None => element.text(),
     };
     if text.trim().is_empty() {
         return Ok(Argument::Null);
     }
     embedded_text(parameter, expected, &text, place.schema)
+}
+
+/// An embedded instance as elements (DSP0230 7.2.5.2): properties in the parameter's own element, whose `xsi:type` may
+/// name the class, or in an element of the class inside it, as OpenPegasus writes it.
+//= INV-11, MAP-13
+fn decode_inline(
+    parameter: &Parameter,
+    expected: ClassId,
+    element: Element<'_>,
+    first: Element<'_>,
+    place: Place<'_>,
+) -> Result<Argument, CimError> {
+    let schema = place.schema;
+    let below = |name: &str| place.find(name).filter(|class| schema.is_a(*class, expected));
+    let typed = element.attributes().find(|it| it.local == "type").map(|it| it.value);
+    let typed = typed.as_deref().map(|name| name.rsplit(':').next().unwrap_or(name));
+    let (holder, class) = match typed.map(|name| name.strip_suffix("_Type").unwrap_or(name)) {
+        Some(named) => (element, below(named)),
+        None => match below(first.local()) {
+            Some(class) => (first, Some(class)),
+            None => (element, Some(expected)),
+        },
+    };
+    let Some(class) = class else {
+        return Err(CimError::parameter_type(format!(
+            "the parameter {} holds an instance of {}, not one of {}",
+            parameter.name,
+            excerpt(typed.unwrap_or_default()),
+            schema.class(expected).name
+        )));
+    };
+    let slots: Vec<u16> = schema.class(class).slots().map(|(slot, _)| slot).collect();
+    let read = decode_fragment(holder, class, &slots, schema).map_err(|fault| {
+        CimError::parameter_type(format!(
+            "the embedded instance in {} cannot be read: {}",
+            parameter.name, fault.reason
+        ))
+    })?;
+    Ok(Argument::Embedded(EmbeddedInstance { class, set: read.values }))
 }
 
 fn embedded_text(parameter: &Parameter, expected: ClassId, text: &str, schema: &Schema) -> Result<Argument, CimError> {

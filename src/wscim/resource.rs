@@ -1,9 +1,11 @@
 //! Resource URIs to and from (namespace, class). Every spelling that real clients use for one class is accepted; the
 //! answer keeps the family of the request (DSP0227 5.1, MS-WSMV 2.2.4).
 
-use crate::cim::{ClassId, DEFAULT_NAMESPACE, NamespaceId, Schema};
+use crate::cim::{CimError, CimStatus, ClassId, DEFAULT_NAMESPACE, NamespaceId, Schema};
 use crate::soap::{Fault, SelectorSet, SelectorValue};
 use crate::wsman::fault;
+
+use super::error::fault_of;
 
 /// The selector that names the CIM namespace (DSP0227 6.3).
 pub const CLASS_SELECTOR: &str = "__cimnamespace";
@@ -113,10 +115,13 @@ pub fn selected_namespace(selectors: &SelectorSet, schema: &Schema) -> Result<Op
         None => Ok(None),
         Some(SelectorValue::Text(text)) => match schema.find_namespace(text) {
             Some(namespace) => Ok(Some(namespace)),
-            None => Err(fault::invalid_selectors_invalid_value(format!(
-                "{CLASS_SELECTOR} is '{text}', which is no namespace here; this server has {}",
-                namespace_names(schema)
-            ))),
+            None => Err(Fault {
+                cim_status: Some(CimStatus::INVALID_NAMESPACE.0),
+                ..fault::invalid_selectors_invalid_value(format!(
+                    "{CLASS_SELECTOR} is '{text}', which is no namespace here; this server has {}",
+                    namespace_names(schema)
+                ))
+            }),
         },
         Some(SelectorValue::Reference(_)) => Err(fault::invalid_selectors_type_mismatch(format!(
             "{CLASS_SELECTOR} is a reference, not a namespace name"
@@ -134,15 +139,14 @@ fn resolve_wmi(uri: &str, path: &str, selected: Option<NamespaceId>, schema: &Sc
     let (namespace, class) = match (schema.find_namespace(path), path.rsplit_once('/')) {
         (Some(namespace), _) => (namespace, "*"),
         (None, None) => return Err(fault::invalid_resource_uri(format!("'{uri}' names no class"))),
-        (None, Some((named, class))) => match schema.find_namespace(named) {
-            Some(namespace) => (namespace, class),
-            None => {
-                return Err(fault::invalid_resource_uri(format!(
-                    "'{uri}': the namespace '{named}' does not exist here; this server has {}",
-                    namespace_names(schema)
-                )));
-            }
-        },
+        (None, Some((named, class))) => {
+            let unknown = || {
+                let all = namespace_names(schema);
+                let text = format!("'{uri}': the namespace '{named}' does not exist here; this server has {all}");
+                fault_of(CimError::new(CimStatus::INVALID_NAMESPACE, text))
+            };
+            (schema.find_namespace(named).ok_or_else(unknown)?, class)
+        }
     };
     check_agreement(namespace, selected, schema)?;
     let target = if class == "*" { Target::All } else { find_class(uri, namespace, class, schema)? };
@@ -150,7 +154,7 @@ fn resolve_wmi(uri: &str, path: &str, selected: Option<NamespaceId>, schema: &Sc
 }
 
 /// A URI that names a namespace may come with the selector, as long as both mean the same: Windows takes that too, and
-/// of two that differ it reports an error of its own.
+/// of two that differ it reports an internal error.
 //= RES-18
 fn check_agreement(in_uri: NamespaceId, selected: Option<NamespaceId>, schema: &Schema) -> Result<(), Fault> {
     match selected {
@@ -164,13 +168,14 @@ fn check_agreement(in_uri: NamespaceId, selected: Option<NamespaceId>, schema: &
 }
 
 fn find_class(uri: &str, namespace: NamespaceId, class: &str, schema: &Schema) -> Result<Target, Fault> {
-    match schema.find_in(namespace, class) {
-        Some(id) => Ok(Target::Class(id)),
-        None => Err(fault::invalid_resource_uri(format!(
+    let unknown = || {
+        let text = format!(
             "'{uri}': the namespace {} has no class '{class}'; class names are found whatever their case",
             schema.namespace(namespace).name
-        ))),
-    }
+        );
+        fault_of(CimError::new(CimStatus::INVALID_CLASS, text))
+    };
+    schema.find_in(namespace, class).map(Target::Class).ok_or_else(unknown)
 }
 
 fn strip_prefix_ignore_case<'u>(text: &'u str, prefix: &str) -> Option<&'u str> {

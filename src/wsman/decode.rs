@@ -20,7 +20,8 @@ pub fn decode<'d>(document: &'d Document<'d>, profile: &Profile) -> (Correlation
         Ok(envelope) => envelope,
         Err(fault) => return (Correlation::default(), Err(fault)),
     };
-    let (headers, correlation) = Headers::collect(&envelope);
+    let (headers, mut correlation) = Headers::collect(&envelope);
+    correlation.cim_errors = headers.speaks_cim();
     let request = request(&envelope, &headers, &correlation, profile);
     (correlation, request)
 }

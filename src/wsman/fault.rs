@@ -70,6 +70,7 @@ impl Row {
             internal: None,
             not_understood: Vec::new(),
             detail: Vec::new(),
+            cim_status: None,
             detail_markup: String::new(),
         }
     }

@@ -41,6 +41,8 @@ pub struct Correlation<'d> {
     pub kept_parameters: String,
     /// MaxEnvelopeSize of the request, when it can be obeyed: a fault keeps to it too. //= CTL-07
     pub envelope_octets_max: Option<u32>,
+    /// Whether the request is one of a CIM client, who reads of a fault the CIM error in its detail.
+    pub cim_errors: bool,
     /// Name of this machine for `WSManFault/@Machine`, which the caller fills in; `localhost` when it does not.
     pub machine: Option<Arc<str>>,
 }
@@ -65,6 +67,7 @@ impl Correlation<'_> {
             locale: owned(&self.locale),
             kept_parameters: String::from_utf8(octets).unwrap_or_default(),
             envelope_octets_max: self.envelope_octets_max,
+            cim_errors: self.cim_errors,
             machine: self.machine.clone(),
         }
     }
@@ -84,6 +87,11 @@ const WSMAN: [&str; 9] = [
     "RequestEPR",
 ];
 const WSMAN_MS: [&str; 5] = ["DataLocale", "SessionId", "OperationID", "SequenceId", "ActivityId"];
+
+/// What the resource URIs of CIM begin with, in the form of the DMTF.
+const CIM_URIS: [&str; 2] = ["http://schemas.dmtf.org/wbem/wscim/", "http://schemas.dmtf.org/wbem/cim-xml/"];
+/// What the names of options begin with that only Windows' CIM clients send.
+const CIM_OPTIONS: [&str; 4] = ["msftwinrm:", "wmi:__MI_", "wmiarray:__MI_", "__MI_"];
 
 /// Whether a header block is understood here.
 pub(super) fn is_known(namespace: &str, local: &str) -> bool {
@@ -326,7 +334,11 @@ impl<'d> Headers<'d> {
                 clipped(&text)
             )))
         };
-        parse_duration(&text).map(Some).map_err(bad)
+        let timeout = parse_duration(&text).map_err(bad)?;
+        if timeout.is_zero() {
+            return Err(Box::new(fault::invalid_timeout("OperationTimeout leaves no time at all")));
+        }
+        Ok(Some(timeout))
     }
 
     /// Selectors of the resource. //= RES-09
@@ -342,6 +354,19 @@ impl<'d> Headers<'d> {
                 SelectorError::Malformed(_) => fault::schema_validation_error(what),
             })
         })
+    }
+
+    /// Whether the request names a resource in the form of the DMTF, or has an option that only Windows' CIM clients
+    /// send.
+    pub(super) fn speaks_cim(&self) -> bool {
+        let starts = |text: &str, heads: &[&str]| {
+            heads.iter().any(|head| text.get(..head.len()).is_some_and(|start| start.eq_ignore_ascii_case(head)))
+        };
+        let options = self.option_set.iter().flat_map(|set| set.children());
+        self.resource_uri.is_some_and(|uri| starts(uri.text().trim_start(), &CIM_URIS))
+            || options
+                .filter_map(|option| option.attribute("", "Name"))
+                .any(|name| starts(name.trim_start(), &CIM_OPTIONS))
     }
 
     /// Options of the request. //= CTL-20 CTL-22

@@ -5,6 +5,7 @@
 //! Windows'. The client's half of the same codec is in [`client`].
 
 pub mod client;
+mod config;
 mod decode;
 mod duration;
 mod encode;
@@ -22,6 +23,7 @@ mod tests;
 mod transfer;
 pub mod uri;
 
+pub use config::{CONFIG, ConfigPart, CurrentText, WinrmConfig, WinrmListener, WinrmLogin};
 pub use decode::decode;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use encode::{encode_fault, encode_fault_within, encode_response, encode_response_with};

@@ -92,11 +92,9 @@ impl Operation<'_> {
             Self::Pull(_) => "Pull",
             Self::Release(_) => "Release",
             Self::Subscribe(_) => "Subscribe",
-            Self::RenewSubscription(_) => "Renew",
-            Self::SubscriptionStatus(_) => "GetStatus",
             Self::Unsubscribe(_) => "Unsubscribe",
-            Self::RenewEnumeration(_) => "Renew",
-            Self::EnumerationStatus(_) => "GetStatus",
+            Self::RenewSubscription(_) | Self::RenewEnumeration(_) => "Renew",
+            Self::SubscriptionStatus(_) | Self::EnumerationStatus(_) => "GetStatus",
             Self::Invoke(_) => "Invoke",
         }
     }

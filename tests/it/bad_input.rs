@@ -7,4 +7,5 @@ mod context;
 mod http;
 mod lab;
 mod limits;
+mod recorded;
 mod soap;

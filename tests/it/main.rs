@@ -17,6 +17,7 @@ mod auth;
 mod backend;
 mod bad_input;
 mod certificates;
+mod class_metadata;
 mod crash;
 mod eventing;
 mod jobs;

@@ -194,7 +194,7 @@ impl Builder<'_> {
         let mut facts = self.facts(source, &element.qualifiers, scope)?;
         check_override(source, name, &facts, base.as_ref().map(|base| (base.origin == class.id, &*base.name)))?;
         if let Some(base) = &base {
-            self.inherit(&mut facts, &base.qualifiers);
+            inherit(&mut facts, &base.qualifiers);
         }
         let (cim_type, reference_class) = element_type(source, element)?;
         if base.as_ref().is_some_and(|base| base.cim_type != cim_type || base.is_array != element.is_array) {
@@ -229,7 +229,7 @@ impl Builder<'_> {
         let name = &declared.name;
         let inherited = class.methods.iter().position(|known| known.name.eq_ignore_ascii_case(&name.text));
         let base = inherited.and_then(|at| class.methods.get(at));
-        let facts = self.facts(source, &declared.qualifiers, "method")?;
+        let mut facts = self.facts(source, &declared.qualifiers, "method")?;
         check_override(source, name, &facts, base.map(|base| (base.origin == class.id, &*base.name)))?;
         let Some(return_type) = CimType::from_name(&declared.return_type.text) else {
             let message = format!("expected a type, found \"{}\"", declared.return_type.text);
@@ -244,6 +244,9 @@ impl Builder<'_> {
             parameters.push(parameter);
         }
         let own_values = value_map(source, name, &facts, return_type)?;
+        if let Some(base) = base {
+            inherit(&mut facts, &base.qualifiers);
+        }
         let inherits_values = own_values.entries().is_empty();
         let method = Method {
             name: base.map_or_else(|| name.text.as_str().into(), |base| Arc::clone(&base.name)),
@@ -251,6 +254,8 @@ impl Builder<'_> {
             parameters,
             values: base.filter(|_| inherits_values).map_or(own_values, |base| base.values.clone()),
             origin: base.map_or(class.id, |base| base.origin),
+            declared_in: class.id,
+            qualifiers: facts.qualifiers.into(),
         };
         match inherited.and_then(|at| class.methods.get_mut(at)) {
             Some(place) => *place = method,
@@ -272,6 +277,7 @@ impl Builder<'_> {
             reference_class,
             embedded: facts.embedded(),
             values: value_map(source, &element.name, &facts, cim_type)?,
+            qualifiers: facts.qualifiers.into(),
         })
     }
 
@@ -295,25 +301,14 @@ impl Builder<'_> {
                 None if cim_type == CimType::Boolean => Value::Boolean(true),
                 None => return fail(source, name, format!("the qualifier {} needs a value", name.text)),
             };
-            qualifiers.push(Qualifier { name: declaration.name.text.as_str().into(), value });
+            qualifiers.push(Qualifier {
+                name: declaration.name.text.as_str().into(),
+                cim_type,
+                flavor: declaration.flavor,
+                value,
+            });
         }
         Ok(Facts { qualifiers })
-    }
-
-    /// Adds the qualifiers of the overridden property that are handed down and not written again.
-    fn inherit(&self, facts: &mut Facts, from: &[Qualifier]) {
-        let own_map = facts.get("ValueMap").is_some() || facts.get("Values").is_some();
-        for qualifier in from {
-            let declaration = self.declared.qualifiers.get(&qualifier.name.to_ascii_lowercase());
-            let is_map = matches!(&*qualifier.name, "ValueMap" | "Values");
-            if declaration.is_some_and(|known| known.is_restricted)
-                || facts.get(&qualifier.name).is_some()
-                || (is_map && own_map)
-            {
-                continue;
-            }
-            facts.qualifiers.push(qualifier.clone());
-        }
     }
 
     /// The classes that references and embedded instances name must exist.
@@ -340,6 +335,18 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Adds the qualifiers of the overridden feature that are handed down and not written again.
+fn inherit(facts: &mut Facts, from: &[Qualifier]) {
+    let own_map = facts.get("ValueMap").is_some() || facts.get("Values").is_some();
+    for qualifier in from {
+        let is_map = matches!(&*qualifier.name, "ValueMap" | "Values");
+        if !qualifier.flavor.is_handed_down || facts.get(&qualifier.name).is_some() || (is_map && own_map) {
+            continue;
+        }
+        facts.qualifiers.push(qualifier.clone());
     }
 }
 

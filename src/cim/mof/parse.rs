@@ -1,6 +1,7 @@
 //! Declarations of MOF: qualifiers, classes, instances. `#pragma` lines are read over.
 
 use super::super::Position;
+use super::super::schema::Flavor;
 use super::MofError;
 use super::lex::{LexError, Lexer, Token, TokenKind};
 
@@ -48,8 +49,8 @@ pub(crate) struct QualifierDeclaration {
     pub(crate) is_array: bool,
     /// Where it may stand, in lower case.
     pub(crate) scopes: Vec<String>,
-    /// Whether it is not handed down (`Flavor(Restricted)`).
-    pub(crate) is_restricted: bool,
+    /// Whether it is handed down, may be overridden, and is told in languages.
+    pub(crate) flavor: Flavor,
 }
 
 /// A qualifier at an element.
@@ -206,7 +207,7 @@ impl<'t> Parser<'t> {
             self.literal()?;
         }
         let mut scopes = Vec::new();
-        let mut is_restricted = false;
+        let mut flavor = Flavor::default();
         while self.eat(',')? {
             let part = self.name("Scope or Flavor")?;
             self.expect('(', "after Scope or Flavor")?;
@@ -218,11 +219,16 @@ impl<'t> Parser<'t> {
             if part.text.eq_ignore_ascii_case("scope") {
                 scopes = words;
             } else {
-                is_restricted = words.iter().any(|word| word == "restricted");
+                let has = |flavor: &str| words.iter().any(|word| word == flavor);
+                flavor = Flavor {
+                    is_handed_down: !has("restricted"),
+                    is_overridable: !has("disableoverride"),
+                    is_translatable: has("translatable"),
+                };
             }
         }
         self.expect(';', "after the declaration of the qualifier")?;
-        Ok(QualifierDeclaration { name, type_name, is_array, scopes, is_restricted })
+        Ok(QualifierDeclaration { name, type_name, is_array, scopes, flavor })
     }
 
     fn qualifier_list(&mut self) -> Result<Vec<QualifierUse>, MofError> {

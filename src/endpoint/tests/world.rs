@@ -12,7 +12,7 @@ use crate::replication::{
     BackendInfo, Change, EnabledState, JobEntry, Operation, PointId, PointKind, RecoveryPoint, ReplicationHealth,
     ReplicationMode, ReplicationSettings, ReplicationState, ReplicationType, Site, View, Vm, VmId,
 };
-use crate::wsman::Profile;
+use crate::wsman::{CurrentText, Profile, WinrmConfig, WinrmListener, WinrmLogin};
 use crate::xml::Limits;
 
 /// 2026-01-02T03:04:05Z.
@@ -40,10 +40,28 @@ fn endpoint_made(profile: &'static Profile, events: EventLimits) -> Endpoint {
         events,
         version: "OS: 0.0.0 SP: 0.0 Stack: 3.0".to_owned(),
         profiles: vec!["http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/basic"],
+        winrm: WinrmConfig {
+            envelope_octets_max: 512_000,
+            timeout_ms: 60_000,
+            items_max: 1_000,
+            contexts_per_user_max: 2_048,
+            context_timeout_ms: 600_000,
+            connections_max: 4_096,
+            login: WinrmLogin { basic: true, negotiate: true, channel_binding: "Relaxed", ..WinrmLogin::default() },
+            listeners: vec![listener("HTTP", 5985), listener("HTTPS", 5986)],
+            certificate: Some(CurrentText(Arc::new(|| "00FF".to_owned()))),
+            ..WinrmConfig::default()
+        },
         machine: "HOST".into(),
         profile,
     };
     Endpoint::new(schema, Registry::new(schema).unwrap(), settings)
+}
+
+fn listener(transport: &'static str, port: u16) -> WinrmListener {
+    let listening_on = vec!["192.0.2.1".to_owned()];
+    let host_name = if transport == "HTTPS" { "HOST".to_owned() } else { String::new() };
+    WinrmListener { address: "*".to_owned(), transport, port, host_name, listening_on, is_local: false }
 }
 
 fn id(number: u128) -> Uuid {

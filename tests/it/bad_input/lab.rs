@@ -43,6 +43,11 @@ impl Lab {
 
     /// A server of its own with access rules.
     pub(super) fn limited(limits: &Limits, access: Vec<AccessRule>) -> Self {
+        Self::configured(limits, |config| Config { access, ..config })
+    }
+
+    /// A server of its own with changes to its configuration.
+    pub(super) fn configured(limits: &Limits, change: impl FnOnce(Config) -> Config) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
             data_dir: directory.path().to_owned(),
@@ -52,10 +57,10 @@ impl Lab {
             allow_unencrypted: true,
             fault_backend: true,
             transfers_held: true,
-            access,
             limits: Limits { login_delay_ms: 0, login_delay_max_ms: 0, ..limits.clone() },
             ..Config::default()
         };
+        let config = change(config);
         let users = UserFile::in_directory(&config.data_dir);
         for role in ROLES {
             users.add(role, role.parse::<Role>().unwrap(), role.as_bytes(), [5; SALT_OCTETS], CHEAP).unwrap();
