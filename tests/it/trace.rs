@@ -1,5 +1,6 @@
-//! Which code and which test hold which rule: the marks `//= RULE-ID` in `src` and `tests`, joined with the catalogue of the
-//! conformance suite, its cases and our own server's verdicts. The page that lists them is compared with what is there.
+//! Which code and which test hold which rule: the marks `//= RULE-ID` in `src` and `tests`, joined with the catalogue
+//! of the conformance suite, its cases and our own server's verdicts. The page that lists them is compared with what is
+//! there.
 
 mod catalogue;
 mod marks;

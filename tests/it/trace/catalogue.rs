@@ -1,5 +1,5 @@
-//! The conformance suite's data files as this test needs them: rules, cases, exceptions and our own server's verdicts. They
-//! are read as plain data: the suite shares no code with the server, nor with its tests.
+//! The conformance suite's data files as this test needs them: rules, cases, exceptions and our own server's verdicts.
+//! They are read as plain data: the suite shares no code with the server, nor with its tests.
 
 use std::collections::BTreeMap;
 use std::fs;

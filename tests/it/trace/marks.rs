@@ -1,5 +1,5 @@
-//! Marks of rules in sources: `//= ENU-14, RES-01` anywhere in a line. Other words in a mark (sections of other documents)
-//! are passed over.
+//! Marks of rules in sources: `//= ENU-14, RES-01` anywhere in a line. Other words in a mark (sections of other
+//! documents) are passed over.
 
 use crate::tidy::source::{SourceFile, Token, attribute_end};
 

@@ -7,11 +7,11 @@ use super::catalogue::{Case, Catalogue, Rule};
 use super::marks::Mark;
 
 const HEAD: &str = "# Rules, and what holds them\n\n\
-    Written by `UPDATE_EXPECT=1 cargo test --test it trace::`; do not edit. The rules are those of `conformance/rules/`, in our\n\
-    own words. *Code* and *tests* are the places with a mark `//= RULE-ID`; *cases* are those of `conformance/cases/`, and\n\
-    `all` is a standing check of every answer. *failbackd* is what our server got, by profile, when the baselines of\n\
-    `conformance/baselines/` were written. Why a required rule has no code or no test stands in\n\
-    `conformance/exceptions.toml`.\n";
+    Written by `UPDATE_EXPECT=1 cargo test --test it trace::`; do not edit. The rules are those of\n\
+    `conformance/rules/`, in our own words. *Code* and *tests* are the places with a mark `//= RULE-ID`; *cases* are\n\
+    those of `conformance/cases/`, and `all` is a standing check of every answer. *failbackd* is what our server got,\n\
+    by profile, when the baselines of `conformance/baselines/` were written. Why a required rule has no code or no\n\
+    test stands in `conformance/exceptions.toml`.\n";
 
 /// The whole page.
 pub(super) fn page(catalogue: &Catalogue, marks: &[Mark]) -> String {
