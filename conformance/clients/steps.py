@@ -2,7 +2,10 @@
 
 from runner import in_child, load, print_table, timed
 
-STEPS = ["identify", "get", "enumerate", "pull", "query", "invoke", "job"]
+STEPS = [
+    "identify", "get", "enumerate", "pull", "query", "association", "fragment", "put", "create", "delete", "subscribe",
+    "invoke", "job", "events",
+]
 # Name on the command line: module, class.
 CLIENTS = {
     "curl": ("with_curl", "Curl"),

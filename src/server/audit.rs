@@ -300,7 +300,15 @@ mod tests {
 
     fn context(known: bool) -> RequestContext {
         let principal = known.then(|| Arc::new(Principal::for_tests("otto", Role::Operator)));
-        RequestContext { principal, peer: Peer::Local, encrypted: true, sealed: false, charset: None, head: None }
+        RequestContext {
+            principal,
+            peer: Peer::Local,
+            encrypted: true,
+            sealed: false,
+            charset: None,
+            soap_action: None,
+            head: None,
+        }
     }
 
     fn journal(operation: &'static str, outcome: Outcome) -> Journal {

@@ -135,6 +135,10 @@ impl<'d> Named<'d> {
             Self::Unsubscribe => Operation::Unsubscribe(Manage::parse(envelope, "Unsubscribe")?),
             Self::RenewEnumeration => Operation::RenewEnumeration(Renew::parse(envelope)?),
             Self::EnumerationStatus => Operation::EnumerationStatus(GetStatus::parse(envelope)?),
+            Self::Invoke(_) if envelope.body.children().nth(1).is_some() => {
+                let what = "the body holds more than the one element with the method's parameters";
+                return Err(Box::new(fault::schema_validation_error(what))); //= INV-08
+            }
             Self::Invoke(invoke) => Operation::Invoke(invoke),
         })
     }

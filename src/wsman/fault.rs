@@ -304,7 +304,8 @@ pub fn mismatched_action(action: &str, resource_uri: &str) -> Fault {
     named_action(action_mismatch(reason), action)
 }
 
-fn named_action(fault: Fault, action: &str) -> Fault {
+/// A fault of an action, with the action in its detail. //= ADR-13, INV-09
+pub fn named_action(fault: Fault, action: &str) -> Fault {
     fault.with_item(DetailItem {
         prefix: "a",
         namespace: name::ADDRESSING,

@@ -211,6 +211,9 @@ impl<'d> Headers<'d> {
             let what = format!("the header {missing} is missing");
             return Err(Box::new(fault::message_information_header_required(what)));
         }
+        if self.to.is_some_and(|to| trimmed(to).is_empty()) {
+            return Err(Box::new(fault::invalid_message_information_header("the header wsa:To is empty")));
+        }
         if self.message_id.is_some_and(|id| trimmed(id).is_empty()) {
             return Err(Box::new(fault::invalid_message_information_header("the header wsa:MessageID is empty")));
         }
@@ -350,7 +353,7 @@ impl<'d> Headers<'d> {
             let what = error.to_string();
             Box::new(match error {
                 SelectorError::Duplicate(_) => fault::invalid_selectors_duplicate(what),
-                SelectorError::TooMany(_) => fault::encoding_limit_selectors(what),
+                SelectorError::TooMany(_) | SelectorError::TooLong(_) => fault::encoding_limit_selectors(what),
                 SelectorError::Malformed(_) => fault::schema_validation_error(what),
             })
         })
@@ -377,7 +380,7 @@ impl<'d> Headers<'d> {
         OptionSet::parse(set).map_err(|error| {
             let what = error.to_string();
             Box::new(match error {
-                SelectorError::TooMany(_) => fault::encoding_limit_options(what),
+                SelectorError::TooMany(_) | SelectorError::TooLong(_) => fault::encoding_limit_options(what),
                 SelectorError::Duplicate(_) | SelectorError::Malformed(_) => fault::invalid_options_invalid_name(what),
             })
         })

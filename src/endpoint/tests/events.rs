@@ -84,6 +84,7 @@ impl Lab {
             targets: false,
             request: request.as_bytes(),
             charset: None,
+            soap_action: None,
             pace,
         })
     }
