@@ -334,4 +334,5 @@ fn envelope_octets_max(settings: &EndpointSettings, asked: Option<u32>, encoding
 }
 
 /// The time a client gives an operation when it says nothing (the default of WinRM).
+//= CTL-06
 pub const OPERATION_TIMEOUT: Duration = Duration::from_mins(1);

@@ -61,6 +61,7 @@ fn is_for_us(header: Element<'_>) -> bool {
 impl<'d> Envelope<'d> {
     /// Split a document into header and body. A root that is no SOAP 1.2 envelope is a version mismatch; a second
     /// header or body, or none of the latter, breaks the schema.
+    //= ENV-01
     pub fn parse(document: &'d Document<'d>) -> Result<Self, Box<Fault>> {
         let root = document.root();
         if !root.is(name::SOAP, "Envelope") {

@@ -17,6 +17,7 @@ use super::http::{Connection, respond};
 
 /// Serve the requests of one connection until the client closes it, a limit is passed, or `stop` turns true and the
 /// request in flight has its answer.
+//= HTTP-19
 pub(super) async fn serve<S>(stream: S, connection: Arc<Connection>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -120,6 +120,7 @@ fn write_headers(text: &mut String, headers: &HeaderMap) {
 }
 
 /// Settle where the request goes from its head alone: true means the anonymous Identify.
+//= HTTP-01
 fn route(request: &Request<Incoming>) -> Result<bool, Box<Reply>> {
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) {
@@ -306,6 +307,7 @@ const CLEAR_TEXT: &str = "This listener is not encrypted, and passwords are not 
      listener, or start the server with --allow-unencrypted (allow_unencrypted = true) to allow it.";
 
 /// Settle who asks, from the headers alone: a refusal does not wait for the body.
+//= HTTP-13, SEC-01
 async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller, Box<Reply>> {
     if let Some(local) = &connection.local {
         if connection.welcome() {
@@ -407,6 +409,7 @@ fn unauthorized(value: HeaderValue) -> Box<Reply> {
 }
 
 /// 401 with a line for each scheme.
+//= HTTP-12
 fn challenge(connection: &Connection) -> Box<Reply> {
     let mut reply = Response::new(Full::default());
     *reply.status_mut() = StatusCode::UNAUTHORIZED;
@@ -451,6 +454,7 @@ fn refuse(connection: &Arc<Connection>, request: Request<Incoming>, mut reply: R
     reply
 }
 
+//= HTTP-09
 fn refuse_body(connection: &Arc<Connection>, body: Incoming, error: BodyError, octets_max: u64) -> Reply {
     let mut reply = match error {
         BodyError::TooLarge => {

@@ -191,6 +191,7 @@ impl<'d> Headers<'d> {
 
     /// The addressing headers that every request but Identify must have, in the form that is offered. The text of
     /// wsa:To is not looked at: pywinrm and others send a constant. //= ADR-01 ADR-02 ADR-03 ADR-06 ADR-11 ENV-13
+    //= ADR-22
     pub(super) fn check_addressing(&self) -> Result<(), Box<Fault>> {
         if let Some(block) = self.duplicate {
             let what = format!("the header {} is given twice", block.local());
@@ -387,6 +388,7 @@ impl<'d> Headers<'d> {
 }
 
 /// The language of a mandatory locale that is not English.
+//= CTL-15
 fn foreign_language(locale: Option<Element<'_>>) -> Option<String> {
     let locale = locale.filter(|locale| is_mandatory(*locale))?;
     let lang = locale.attribute(name::XML, "lang").unwrap_or_default();
