@@ -125,8 +125,9 @@ pub(crate) struct Fixtures {
     /// Who the target says it is.
     pub product: Product,
     /// The addresses by the names that steps give them: main (an instance of the first class that exists), many
-    /// (an instance of a class with at least two), dmtf (an instance in the DMTF family of URIs), service (the replication service), vm (a virtual machine that is
-    /// ready for a failback), associated, writable, creatable, events.
+    /// (an instance of a class with at least two), dmtf (an instance in the DMTF family of URIs), service (the
+    /// replication service), vm (a virtual machine that is ready for a failback), associated, writable, creatable,
+    /// events.
     pub addresses: BTreeMap<String, Address>,
     /// The features that answered.
     pub features: BTreeSet<String>,

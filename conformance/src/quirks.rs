@@ -1,5 +1,5 @@
-//! `quirks`: a small server that answers as known peers do, mistakes included, each a switch. Makers of clients can test
-//! against it without the peer; and the suite's own tests hold that its cases catch what they are about.
+//! `quirks`: a small server that answers as known peers do, mistakes included, each a switch. Makers of clients can
+//! test against it without the peer; and the suite's own tests hold that its cases catch what they are about.
 
 mod answer;
 mod canned;

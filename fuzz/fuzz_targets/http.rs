@@ -55,12 +55,12 @@ fuzz_target!(|input: &[u8]| {
     let received = exchange(&sent);
     let answers = answers(&received);
     if !is_raw {
-        let [(status, body)] = answers.as_slice() else { panic!("{} answers to one request", answers.len()) };
+        let [(status, body, _)] = answers.as_slice() else { panic!("{} answers to one request", answers.len()) };
         related(input, *status, body);
     }
-    for (status, body) in answers {
+    for (status, body, order) in answers {
         assert!(STATUSES.contains(&status), "the status {status}");
-        judge(status, body);
+        judge(status, body, order);
     }
 });
 
@@ -80,7 +80,7 @@ fn exchange(sent: &[u8]) -> Vec<u8> {
 }
 
 /// Statuses and bodies of whole answers; anything that is none is a finding.
-fn answers(mut received: &[u8]) -> Vec<(u16, &[u8])> {
+fn answers(mut received: &[u8]) -> Vec<(u16, &[u8], Option<Order>)> {
     let mut found = Vec::new();
     while !received.is_empty() {
         let end = received.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
@@ -97,15 +97,16 @@ fn answers(mut received: &[u8]) -> Vec<(u16, &[u8])> {
         });
         let length = length.unwrap_or_else(|| panic!("no length: {head}"));
         assert!(length <= received.len(), "an answer of {} octets out of {length}", received.len());
-        found.push((status, &received[..length]));
+        found.push((status, &received[..length], order_of(&head.to_ascii_lowercase())));
         received = &received[length..];
     }
     found
 }
 
 /// What an envelope must be; other bodies are short texts for people.
-fn judge(status: u16, body: &[u8]) {
-    let Some(text) = text_of(body) else { return };
+fn judge(status: u16, body: &[u8], order: Option<Order>) {
+    // An order of octets in the media type does without a mark.
+    let Some(text) = order.map_or_else(|| text_of(body), |order| units(body, order)) else { return };
     if !text.starts_with('<') {
         assert!(status != 200, "200 without an envelope: {text:.200}");
         return;
@@ -141,16 +142,28 @@ fn related(input: &[u8], status: u16, body: &[u8]) {
     }
 }
 
+/// How two octets make a unit of UTF-16.
+type Order = fn([u8; 2]) -> u16;
+
+fn order_of(head: &str) -> Option<Order> {
+    let orders: [(&str, Order); 2] =
+        [("charset=utf-16le", u16::from_le_bytes), ("charset=utf-16be", u16::from_be_bytes)];
+    orders.into_iter().find(|(name, _)| head.contains(name)).map(|(_, order)| order)
+}
+
+fn units(octets: &[u8], order: Order) -> Option<String> {
+    let units: Vec<u16> = octets.chunks_exact(2).map(|pair| order([pair[0], pair[1]])).collect();
+    String::from_utf16(&units).ok()
+}
+
 /// The text of a body in UTF-8 or, by its mark, UTF-16.
 fn text_of(octets: &[u8]) -> Option<String> {
-    let units = |read: fn([u8; 2]) -> u16| -> Option<String> {
-        let units: Vec<u16> = octets[2..].chunks_exact(2).map(|pair| read([pair[0], pair[1]])).collect();
-        String::from_utf16(&units).ok()
-    };
     match octets {
-        [0xFF, 0xFE, ..] => units(u16::from_le_bytes),
-        [0xFE, 0xFF, ..] => units(u16::from_be_bytes),
-        [0xEF, 0xBB, 0xBF, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
-        octets => String::from_utf8(octets.to_vec()).ok(),
+        [0xFF, 0xFE, rest @ ..] => units(rest, u16::from_le_bytes),
+        [0xFE, 0xFF, rest @ ..] => units(rest, u16::from_be_bytes),
+        // Without a mark the first character tells.
+        [b'<', 0, ..] => units(octets, u16::from_le_bytes),
+        [0, b'<', ..] => units(octets, u16::from_be_bytes),
+        [0xEF, 0xBB, 0xBF, rest @ ..] | rest => std::str::from_utf8(rest).ok().map(str::to_owned),
     }
 }

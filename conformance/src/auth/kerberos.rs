@@ -96,6 +96,7 @@ impl Buffer {
     ///
     /// # Safety
     /// The buffer is empty, or its octets are alive.
+    // SAFETY: the caller holds what the documentation asks.
     unsafe fn copy(&self) -> Vec<u8> {
         if self.value.is_null() {
             return Vec::new();
@@ -158,8 +159,8 @@ impl Client {
         let Ok(display) = self.function::<DisplayStatus>(b"gss_display_status\0") else { return String::new() };
         let mechanism = Oid { length: 9, elements: KERBEROS.as_ptr().cast() };
         let (mut minor, mut more, mut text) = (0, 0, Buffer::empty());
-        // SAFETY: every pointer is to a live local of the type that RFC 2744 gives it.
         let major =
+            // SAFETY: every pointer is to a live local of the type that RFC 2744 gives it.
             unsafe { display(&raw mut minor, status, kind, &raw const mechanism, &raw mut more, &raw mut text) };
         if major & ERRORS != 0 {
             return String::new();
@@ -267,8 +268,8 @@ impl Mechanism for Client {
         let mut parts = [part(HEADER, &mut header), part(DATA, &mut data), part(PADDING, &mut Vec::new())];
         let (mut minor, mut sealed, mut quality) = (0, 0, 0);
         let unwrap: Symbol<'_, UnwrapIov> = self.function(b"gss_unwrap_iov\0")?;
-        // SAFETY: header and data are alive and not looked at during the call; the padding has no octets.
         let major =
+            // SAFETY: header and data are alive and not looked at during the call; the padding has no octets.
             unsafe { unwrap(&raw mut minor, self.context, &raw mut sealed, &raw mut quality, parts.as_mut_ptr(), 3) };
         self.check(major, minor)?;
         if sealed == 0 {

@@ -268,8 +268,8 @@ impl Server {
             (self.keep(rest), String::new())
         };
         Ok(format!(
-            "<n:EnumerateResponse><n:EnumerationContext>{context}</n:EnumerationContext><{prefix}:Items>{}</{prefix}:Items>\
-             {end}</n:EnumerateResponse>",
+            "<n:EnumerateResponse><n:EnumerationContext>{context}</n:EnumerationContext><{prefix}:Items>{}\
+             </{prefix}:Items>{end}</n:EnumerateResponse>",
             items.concat()
         ))
     }

@@ -1,3 +1,5 @@
+//! Each quirk is caught by the cases that are about it.
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -170,7 +170,7 @@ fn unsafe_code_elsewhere_or_without_its_reason_is_caught() {
         ("// SAFETY:\nunsafe fn f() {}", 1),
         ("/// SAFETY: documentation is for callers.\nunsafe fn f() {}", 1),
     ] {
-        assert_eq!(found(rules::UNSAFE, text), errors, "{text}");
+        assert_eq!(found(rules::UNSAFE[0], text), errors, "{text}");
     }
 }
 
