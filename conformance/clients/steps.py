@@ -2,7 +2,7 @@
 
 from runner import in_child, load, print_table, timed
 
-STEPS = ["identify", "get", "enumerate", "pull", "query", "invoke", "job"]
+STEPS = ["identify", "get", "enumerate", "pull", "query", "classes", "associated", "put", "invoke", "job"]
 # Name on the command line: module, class.
 CLIENTS = {
     "curl": ("with_curl", "Curl"),
