@@ -2,10 +2,12 @@
 //! not at all, as it is told.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request longer than this is not read.
 const REQUEST_OCTETS_MAX: usize = 16 << 20;
@@ -13,6 +15,11 @@ const REQUEST_OCTETS_MAX: usize = 16 << 20;
 const HEAD_OCTETS_MAX: usize = 64 << 10;
 /// How long a connection may be idle.
 const IDLE: Duration = Duration::from_mins(2);
+
+/// What can be read and written.
+trait Talk: Read + Write {}
+
+impl<T: Read + Write> Talk for T {}
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
@@ -57,25 +64,46 @@ pub(crate) fn listen<H>(address: SocketAddr, handler: H) -> std::io::Result<Sock
 where
     H: Fn(&Incoming) -> Reaction + Send + Sync + 'static,
 {
+    listen_with(address, None, handler)
+}
+
+/// Listens as [`listen`] does, over TLS when there is a configuration.
+pub(crate) fn listen_with<H>(
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    handler: H,
+) -> std::io::Result<SocketAddr>
+where
+    H: Fn(&Incoming) -> Reaction + Send + Sync + 'static,
+{
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
     let handler = Arc::new(handler);
     std::thread::Builder::new().name("listener".to_owned()).spawn(move || {
         for stream in listener.incoming().flatten() {
-            let handler = Arc::clone(&handler);
+            let (handler, tls) = (Arc::clone(&handler), tls.clone());
             // A machine without threads left serves the next connection.
-            _ = std::thread::Builder::new().spawn(move || converse(stream, handler.as_ref()));
+            _ = std::thread::Builder::new().spawn(move || begin(stream, tls, handler.as_ref()));
         }
     })?;
     Ok(address)
 }
 
-fn converse(mut stream: TcpStream, handler: &dyn Fn(&Incoming) -> Reaction) {
+fn begin(mut stream: TcpStream, tls: Option<Arc<ServerConfig>>, handler: &dyn Fn(&Incoming) -> Reaction) {
     _ = stream.set_nodelay(true);
     _ = stream.set_read_timeout(Some(IDLE));
     _ = stream.set_write_timeout(Some(IDLE));
+    match tls.map(ServerConnection::new) {
+        None => converse(&mut stream, handler),
+        // A client that fails at the handshake, or shows no certificate, finds its connection closed.
+        Some(Ok(connection)) => converse(&mut StreamOwned::new(connection, stream), handler),
+        Some(Err(_)) => {}
+    }
+}
+
+fn converse(stream: &mut impl Talk, handler: &dyn Fn(&Incoming) -> Reaction) {
     let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer) {
+    while let Some(request) = read(stream, &mut buffer) {
         match handler(&request) {
             Reaction::Answer { status, headers, body } => {
                 let mut out = format!("HTTP/1.1 {status} {}\r\n", phrase(status));
@@ -114,7 +142,7 @@ fn phrase(status: u16) -> &'static str {
 }
 
 /// Reads one request; none at the end of the stream, or when it is no HTTP.
-fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Incoming> {
+fn read(stream: &mut impl Talk, buffer: &mut Vec<u8>) -> Option<Incoming> {
     let end = until(stream, buffer, b"\r\n\r\n", HEAD_OCTETS_MAX)?;
     let head = String::from_utf8_lossy(buffer.get(..end)?).into_owned();
     buffer.drain(..end + 4);
@@ -139,7 +167,7 @@ fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Incoming> {
     Some(request)
 }
 
-fn chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+fn chunks(stream: &mut impl Talk, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let end = until(stream, buffer, b"\r\n", HEAD_OCTETS_MAX)?;
@@ -158,7 +186,7 @@ fn chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     }
 }
 
-fn exactly(stream: &mut TcpStream, buffer: &mut Vec<u8>, length: usize) -> Option<Vec<u8>> {
+fn exactly(stream: &mut impl Talk, buffer: &mut Vec<u8>, length: usize) -> Option<Vec<u8>> {
     if length > REQUEST_OCTETS_MAX {
         return None;
     }
@@ -168,7 +196,7 @@ fn exactly(stream: &mut TcpStream, buffer: &mut Vec<u8>, length: usize) -> Optio
     Some(buffer.drain(..length).collect())
 }
 
-fn until(stream: &mut TcpStream, buffer: &mut Vec<u8>, mark: &[u8], most: usize) -> Option<usize> {
+fn until(stream: &mut impl Talk, buffer: &mut Vec<u8>, mark: &[u8], most: usize) -> Option<usize> {
     loop {
         if let Some(at) = buffer.windows(mark.len()).position(|window| window == mark) {
             return Some(at);
@@ -180,7 +208,7 @@ fn until(stream: &mut TcpStream, buffer: &mut Vec<u8>, mark: &[u8], most: usize)
     }
 }
 
-fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+fn fill(stream: &mut impl Talk, buffer: &mut Vec<u8>) -> Option<()> {
     let mut piece = [0_u8; 16 << 10];
     let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
     buffer.extend_from_slice(piece.get(..read)?);

@@ -1,6 +1,7 @@
 //! `sink`: an event sink for makers of event sources, that takes, refuses, stalls or acknowledges as told.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 
 use crate::path::{Variables, text};
-use crate::say;
-use crate::serve::{Incoming, Reaction, listen};
+use crate::serve::{Incoming, Reaction, listen_with};
 use crate::sink::{Mode, document, react};
+use crate::{say, tls};
 
 /// What `sink` is told.
 #[derive(Debug, Args)]
@@ -38,6 +39,15 @@ pub(crate) struct Arguments {
     /// The password for --user
     #[arg(long, env = "WSMAN_SINK_PASSWORD", hide_env_values = true, value_name = "SECRET", default_value = "")]
     password: String,
+    /// Speak TLS with this certificate chain, PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The key of that certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Want a certificate of the source, issued by one of these authorities, PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    client_ca: Option<PathBuf>,
     /// Print whole messages, not only a line for each
     #[arg(long)]
     full: bool,
@@ -108,7 +118,12 @@ pub(crate) fn work(arguments: &Arguments) -> Result<(), String> {
     let rules = Rules::of(arguments);
     let (teller, told) = mpsc::channel();
     let is_full = arguments.full;
-    let address = listen(arguments.listen, move |message| {
+    let tls = match (&arguments.certificate, &arguments.key) {
+        (Some(chain), Some(key)) => Some(tls::server(chain, key, arguments.client_ca.as_deref())?),
+        _ => None,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let address = listen_with(arguments.listen, tls, move |message| {
         let (deed, reaction) = rules.react(message);
         let mut out = line(message, &deed);
         if is_full {
@@ -119,7 +134,7 @@ pub(crate) fn work(arguments: &Arguments) -> Result<(), String> {
         reaction
     });
     let address = address.map_err(|error| format!("{}: {error}", arguments.listen))?;
-    say(&format!("http://{address}/"));
+    say(&format!("{scheme}://{address}/"));
     for out in told.iter().take(arguments.count.unwrap_or(usize::MAX)) {
         say(&out);
     }

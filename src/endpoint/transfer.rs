@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::cim::{CimInstance, ClassId, Property, Value};
+use crate::cim::{CimInstance, ClassId, ObjectPath, Property, Value};
 use crate::provider::{Provider, Takes, Unwritten, keys_match, with_values};
 use crate::replication::{Amendment, Denied};
 use crate::soap::{Fault, WsOption};
@@ -128,8 +128,31 @@ impl Exchange<'_> {
             }
         }
         let path = wscim::object_path(class, &self.request.selectors, endpoint.schema)?;
+        if operation.is_some() {
+            self.check_named(&path)?;
+        }
         let instance = endpoint.registry.get(&endpoint.read_context(self.call), &path).map_err(wscim::fault_of)?;
         Ok((resource, instance))
+    }
+
+    /// What is changed is named by all of its keys: a Get may guess which instance is meant, a Put or a Delete may not.
+    //= XFR-08, RES-05
+    fn check_named(&self, path: &ObjectPath) -> Result<(), Fault> {
+        let class = self.endpoint.schema.class(path.class);
+        let given = |slot: &u16| path.keys.iter().any(|(known, _)| known == slot);
+        let missing: Vec<u16> = class.keys.iter().copied().filter(|slot| !given(slot)).collect();
+        if missing.is_empty() && !class.keys.is_empty() {
+            return Ok(());
+        }
+        Err(fault::invalid_selectors_insufficient(format!(
+            "a {} names its instance by all keys; missing is {}",
+            self.request.operation.name(),
+            if missing.is_empty() {
+                "the class of the instance".to_owned()
+            } else {
+                names(&missing, |slot| class.property_at(slot))
+            }
+        )))
     }
 
     /// The provider of a class that takes an operation, and the method that does the same.
@@ -203,7 +226,7 @@ impl Exchange<'_> {
             read.values.into_iter().partition(|(slot, _)| declared.keys.contains(slot));
         let path = wscim::path_of(present, schema);
         let given = keys.iter().filter(|(_, value)| !value.is_null()).cloned().collect();
-        let named = crate::cim::ObjectPath { keys: given, ..path };
+        let named = ObjectPath { keys: given, ..path };
         if !keys_match(schema, present, &named) {
             let what = "a key of the representation is not that of the instance, and keys do not change";
             return Err(fault::invalid_representation_invalid_values(what));

@@ -78,7 +78,7 @@ impl Recorder {
         let octets = files.iter().map(|(_, octets)| octets).sum();
         let kept = Kept { files: files.into(), octets, ..Kept::default() };
         let (message_id, path) = (Message::RECORDING.id, directory.display());
-        tracing::warn!(message_id, %path, "every exchange is written to files, without its secrets as far as they are known");
+        tracing::warn!(message_id, %path, "every exchange is written to files, without the secrets that are known");
         Ok(Self { directory: directory.to_owned(), bounds, kept: Mutex::new(kept) })
     }
 

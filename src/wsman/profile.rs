@@ -79,8 +79,8 @@ profiles! {
     }
     agree {
         "the namespace selector in references":
-            "with class URIs of the DMTF's forms, and not with WMI's, which name the namespace themselves and which the \
-            standard does not know", "RES-19";
+            "with class URIs of the DMTF's forms, and not with WMI's, which name the namespace themselves and which \
+            the standard does not know", "RES-19";
         "the reason of a fault": "always sent: optional in DSP0226, mandatory in SOAP 1.2", "FLT-02";
         "Items and EndOfSequence":
             "of the wsman namespace in EnumerateResponse, of wsen in PullResponse",

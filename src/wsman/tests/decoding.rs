@@ -265,7 +265,7 @@ fn actions() {
         assert!(refused(&action(unknown)).text.contains(unknown));
     }
     is_refused(&action(""), "ActionNotSupported", 2_150_858_753);
-    is_refused(&action(uri::PUT), "SchemaValidationError", 2_150_858_817);
+    is_refused(&action(uri::PUT), "InvalidRepresentation/MissingValues", 2_150_858_839); //= XFR-05
     assert!(matches!(decode(&parse(&action(uri::DELETE))).1.unwrap().operation, Operation::Delete));
     let method = action("HTTP://schemas.microsoft.com/wbem/wsman/1/wmi/root/cimv2/C/M");
     let document = parse(&method);
