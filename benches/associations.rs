@@ -159,12 +159,12 @@ fn endpoint() -> Result<Endpoint, Failure> {
         envelope_octets_max: 512_000,
         items_max: 1_000,
         cursors: CursorLimits::default(),
-        events: EventLimits::default(),
         version: String::new(),
         profiles: Vec::new(),
         winrm: WinrmConfig::default(),
         machine: "HOST".into(),
         profile: &Profile::MS,
+        events: EventLimits::default(),
     };
     Ok(Endpoint::new(schema, Registry::new(schema)?, settings))
 }
@@ -180,6 +180,7 @@ fn ask(endpoint: &Endpoint, view: &Arc<View>, principal: &Principal, request: &s
         view,
         request: request.as_bytes(),
         charset: None,
+        soap_action: None,
         targets: false,
         // A brief look has to be enough: no question may need a thread of its own.
         pace: Pace::Brief,

@@ -1,8 +1,8 @@
 //! Measures eventing: ten thousand subscriptions, pushed to a sink on this machine at a thousand deliveries a second.
 //!
-//! `cargo bench --bench eventing` makes the subscriptions by HTTP, takes in ten virtual machines a second, each of which a
-//! hundred subscriptions ask for, and prints how long after the change its deliveries arrived, and the memory of the
-//! whole process. The exit code is 1 when the 99th percentile or the memory is above its bound.
+//! `cargo bench --bench eventing` makes the subscriptions by HTTP, takes in ten virtual machines a second, each of
+//! which a hundred subscriptions ask for, and prints how long after the change its deliveries arrived, and the memory
+//! of the whole process. The exit code is 1 when the 99th percentile or the memory is above its bound.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints what it measured")]
 
@@ -132,13 +132,14 @@ async fn subscribe(connection: &mut BufReader<TcpStream>, sink: &str, name: &str
          xmlns:w=\"http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd\" \
          xmlns:e=\"http://schemas.xmlsoap.org/ws/2004/08/eventing\"><s:Header><a:To>http://host/wsman</a:To>\
          <w:ResourceURI>http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/*</w:ResourceURI>\
-         <a:ReplyTo><a:Address>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address></a:ReplyTo>\
+         <a:ReplyTo><a:Address>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address>\
+         </a:ReplyTo>\
          <a:Action>http://schemas.xmlsoap.org/ws/2004/08/eventing/Subscribe</a:Action><a:MessageID>uuid:1</a:MessageID>\
          </s:Header><s:Body><e:Subscribe><e:Delivery \
          Mode=\"http://schemas.xmlsoap.org/ws/2004/08/eventing/DeliveryModes/Push\"><e:NotifyTo><a:Address>{sink}\
          </a:Address></e:NotifyTo></e:Delivery><w:Filter \
-         Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">SELECT * FROM __InstanceCreationEvent WITHIN 1 WHERE \
-         TargetInstance ISA 'Msvm_ReplicationRelationship' AND TargetInstance.ElementName = '{name}'</w:Filter>\
+         Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">SELECT * FROM __InstanceCreationEvent WITHIN 1 \
+         WHERE TargetInstance ISA 'Msvm_ReplicationRelationship' AND TargetInstance.ElementName = '{name}'</w:Filter>\
          </e:Subscribe></s:Body></s:Envelope>"
     );
     let head = format!(

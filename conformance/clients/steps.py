@@ -2,7 +2,10 @@
 
 from runner import in_child, load, print_table, timed
 
-STEPS = ["identify", "get", "enumerate", "pull", "query", "classes", "associated", "put", "invoke", "job"]
+STEPS = [
+    "identify", "get", "enumerate", "pull", "query", "association", "classes", "fragment", "put", "create", "delete",
+    "subscribe", "invoke", "job", "events",
+]
 # Name on the command line: module, class.
 CLIENTS = {
     "curl": ("with_curl", "Curl"),

@@ -8,6 +8,7 @@ from pypsrp.wsman import OptionSet, SelectorSet, WSMan
 
 import credssp
 import lab as of
+from writes import Writes
 
 
 def selectors(pairs):
@@ -37,7 +38,7 @@ def enumeration(local, *children):
 WSMAN = "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"
 
 
-class Pypsrp:
+class Pypsrp(Writes):
     """One WSMan object, kept for all steps. The client has no Identify."""
 
     def __init__(self, lab, machine):
@@ -55,6 +56,9 @@ class Pypsrp:
             negotiate_service=next((word for word in ("WSMAN", "host") if word in lab.mechanism), "HTTP"),
             negotiate_send_cbt="unbound" not in lab.mechanism, credssp_auth_mechanism=inner,
         )
+
+    # What the steps of writes.py need of this client.
+    selectors_of = staticmethod(selectors)
 
     @staticmethod
     def version():

@@ -174,7 +174,7 @@ class CimCmdlets(Shape):
         expected = ["ComputerSystem", "ReplicationSettingData", "RecoveryPointIdentifier", "Job"]
         of.check(parameters == expected, f"parameters {parameters}")
 
-    def associated(self):
+    def association(self):
         """Get-CimAssociatedInstance: the settings of the machine."""
         tree = self.send("associated", URI=of.ALL_CLASSES, RESULT=SETTINGS)
         found = of.elements(tree, SETTINGS)

@@ -1,5 +1,5 @@
-//! A run as a file: the stable JSON that `--json` writes and `matrix` reads. Every other report is made from it alone, so
-//! that a report can be made of a run of yesterday, or of another version of the suite.
+//! A run as a file: the stable JSON that `--json` writes and `matrix` reads. Every other report is made from it alone,
+//! so that a report can be made of a run of yesterday, or of another version of the suite.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -21,7 +21,7 @@ use roxmltree::Document;
 const SOAP: &str = "http://www.w3.org/2003/05/soap-envelope";
 const ADDRESSING: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing";
 /// Statuses that an answer may have.
-const STATUSES: [u16; 14] = [200, 202, 400, 401, 403, 404, 405, 408, 411, 413, 415, 417, 431, 500];
+const STATUSES: [u16; 15] = [200, 202, 400, 401, 403, 404, 405, 408, 411, 413, 415, 417, 431, 500, 501];
 
 /// A server that lives as long as the process, with virtual machines that have no disks.
 fn socket() -> &'static PathBuf {

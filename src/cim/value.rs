@@ -246,6 +246,7 @@ fn parse_boolean(text: &str) -> Option<bool> {
     }
 }
 
+//= MAP-14
 fn parse_char16(text: &str) -> Option<u16> {
     let mut units = text.encode_utf16();
     let unit = units.next()?;

@@ -40,6 +40,7 @@ pub(crate) fn method_role(access: Access) -> Role {
 }
 
 /// Refuses a principal whose role is below `needed`.
+//= SEC-06
 pub(crate) fn check(principal: &Principal, needed: Role, what: &str) -> Result<(), Fault> {
     if needed <= principal.role() {
         return Ok(());

@@ -100,6 +100,7 @@ impl Continuation {
 
 impl Endpoint {
     /// Answers with the result of a command: `4096` and the job, or `0` from a backend that finished at once.
+    //= INV-07, INV-15
     pub fn submitted(&self, continuation: Continuation, return_value: u32, job: Option<JobId>) -> Answer {
         let out = job.and_then(|job| self.registry.job_path(job)).map(|path| ("Job", Value::Reference(Box::new(path))));
         let result = MethodResult { return_value, out: out.into_iter().collect() };

@@ -101,7 +101,7 @@ impl Exchange<'_> {
     }
 
     /// The next page, or nothing when it takes longer than this thread has time.
-    //= CTL-02, ENU-28
+    //= CTL-02, ENU-28, MSX-03
     fn page(&self, scan: &mut Scan, wanted: Wanted) -> Result<Option<Page>, Fault> {
         let endpoint = self.endpoint;
         let timeout = self.request.operation_timeout.unwrap_or(OPERATION_TIMEOUT);

@@ -16,6 +16,7 @@ use super::exchange::Exchange;
 use super::{Answer, Call, Endpoint, Journal, Reply, Step, access, keys};
 
 impl Endpoint {
+    //= INV-01, INV-12
     pub(super) fn invoke(
         &self,
         exchange: &Exchange<'_>,

@@ -36,7 +36,7 @@ use crate::provider::{Permissions, Registry};
 use crate::replication::{Amendment, Command, View};
 use crate::soap::{Fault, FaultCode, SelectorSet, SelectorValue, clipped};
 use crate::wscim::{self, Arrays, Codec};
-use crate::wsman::{self, Correlation, Operation, Profile, WinrmConfig, fault};
+use crate::wsman::{self, Correlation, Operation, Profile, Request, WinrmConfig, fault};
 use crate::xml::text::{Encoding, decode, encode};
 use crate::xml::{Document, Limits};
 
@@ -107,6 +107,8 @@ pub struct Call<'c> {
     pub request: &'c [u8],
     /// The `charset` of its Content-Type.
     pub charset: Option<&'c str>,
+    /// The action that HTTP names, if it does.
+    pub soap_action: Option<&'c str>,
     /// How long it may take.
     pub pace: Pace<'c>,
 }
@@ -198,6 +200,7 @@ impl Endpoint {
         correlation.machine = Some(Arc::clone(&self.settings.machine));
         journal.message_id = correlation.relates_to.as_deref().map(|id| clipped(id).to_owned());
         let reply = request.map_err(|fault| *fault).and_then(|request| {
+            check_soap_action(call.soap_action, &request)?;
             let reply = self.dispatch(call, &request, &correlation, encoding, &mut journal);
             if journal.keys.is_none() && (call.targets || reply.is_err()) {
                 journal.keys = keys(&request.selectors);
@@ -287,6 +290,21 @@ impl Endpoint {
     }
 }
 
+/// HTTP and the envelope name one action: whoever stands between may have decided by either.
+//= HTTP-06
+fn check_soap_action(named: Option<&str>, request: &Request<'_>) -> Result<(), Fault> {
+    match named {
+        Some(named) if !request.action.is_empty() && named != request.action => {
+            Err(fault::invalid_message_information_header(format!(
+                "the header SOAPAction is '{}', wsa:Action is '{}'",
+                clipped(named),
+                clipped(&request.action)
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Selectors as the journal has them: `Name=value`, one after the other; none when there are none.
 fn keys(selectors: &SelectorSet) -> Option<String> {
     let mut text = String::new();
@@ -316,4 +334,5 @@ fn envelope_octets_max(settings: &EndpointSettings, asked: Option<u32>, encoding
 }
 
 /// The time a client gives an operation when it says nothing (the default of WinRM).
+//= CTL-06
 pub const OPERATION_TIMEOUT: Duration = Duration::from_mins(1);

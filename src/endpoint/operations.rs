@@ -11,6 +11,7 @@ use super::exchange::Exchange;
 use super::{Call, Endpoint, EndpointSettings, Journal, Reply, access, envelope_octets_max, options};
 
 impl Endpoint {
+    //= ENU-01
     pub(super) fn dispatch(
         &self,
         call: &Call<'_>,

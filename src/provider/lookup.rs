@@ -41,6 +41,11 @@ pub(super) fn get(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) 
     match find(registry, cx, path)? {
         Some(instance) => Ok(instance),
         None if may_be_kept(registry, cx, path) => Err(kept(registry, cx, path)),
+        // Of a class whose instances are many, or may be, none was named.
+        None if path.keys.is_empty() && !cx.schema.class(path.class).keys.is_empty() => {
+            let class = &cx.schema.class(path.class).name;
+            Err(CimError::missing_keys(format!("there is no {class} now, and no selector says which one is meant")))
+        }
         None => Err(CimError::not_found(nothing(path, cx.schema))),
     }
 }

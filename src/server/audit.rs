@@ -180,9 +180,9 @@ impl Drop for Audit {
     }
 }
 
-/// Whether a request changes something, or tried to.
+/// Whether a request changes something, or tried to. A subscription that is renewed is the one that it was.
 fn is_change(journal: &Journal) -> bool {
-    matches!(journal.operation, "Invoke" | "Put" | "Create" | "Delete")
+    matches!(journal.operation, "Invoke" | "Put" | "Create" | "Delete" | "Subscribe" | "Unsubscribe")
 }
 
 /// The file, and whether its last line is there in part.
@@ -300,7 +300,15 @@ mod tests {
 
     fn context(known: bool) -> RequestContext {
         let principal = known.then(|| Arc::new(Principal::for_tests("otto", Role::Operator)));
-        RequestContext { principal, peer: Peer::Local, encrypted: true, sealed: false, charset: None, head: None }
+        RequestContext {
+            principal,
+            peer: Peer::Local,
+            encrypted: true,
+            sealed: false,
+            charset: None,
+            soap_action: None,
+            head: None,
+        }
     }
 
     fn journal(operation: &'static str, outcome: Outcome) -> Journal {

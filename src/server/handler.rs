@@ -1,6 +1,5 @@
 //! The transport's handler: runs the endpoint's step, carries out its commands, and writes one log event a request.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,13 +131,13 @@ impl Shared {
         let Some(principal) = &context.principal else {
             return self.endpoint.identify_anonymous(&random_id, request, context.charset.as_deref());
         };
-        let step = match self.step(principal, request, context.charset.as_deref(), Pace::Brief) {
+        let step = match self.step(principal, request, context, Pace::Brief) {
             Step::Elsewhere => {
-                let (principal, charset) = (Arc::clone(principal), context.charset.clone());
-                self.elsewhere(principal, request.clone(), charset, started).await
+                let principal = Arc::clone(principal);
+                self.elsewhere(principal, request.clone(), context.clone(), started).await
             }
             Step::Wait { subscription, timeout } => {
-                self.wait(principal, request, context.charset.as_deref(), (subscription, timeout), started).await
+                self.wait(principal, request, context, (subscription, timeout), started).await
             }
             step => step,
         };
@@ -162,17 +161,20 @@ impl Shared {
         })
     }
 
-    fn step(&self, principal: &Principal, request: &[u8], charset: Option<&str>, pace: Pace<'_>) -> Step {
+    fn step(&self, principal: &Principal, request: &[u8], context: &RequestContext, pace: Pace<'_>) -> Step {
         let view = self.engine.view();
         let now = self.engine.now();
         let (ids, permissions, view) = (&random_id, &self.rules.permissions(principal), &view);
         let targets = self.audit.as_ref().is_some_and(|audit| audit.reads());
-        self.endpoint.handle(&Call { now, ids, principal, permissions, view, targets, request, charset, pace })
+        let (charset, soap_action) = (context.charset.as_deref(), context.soap_action.as_deref());
+        let call = Call { now, ids, principal, permissions, view, targets, request, charset, soap_action, pace };
+        self.endpoint.handle(&call)
     }
 
     /// As [`Shared::may_change`], of a subscription.
     fn may_subscribe(&self, context: &RequestContext, durable: &Durable) -> bool {
-        self.audit.as_ref().is_none_or(|audit| audit.announce(context, &durable.done.journal))
+        let journal = &durable.done.journal;
+        journal.operation == "Renew" || self.audit.as_ref().is_none_or(|audit| audit.announce(context, journal))
     }
 
     /// A Pull of events that have not happened yet. No thread waits for them, and nothing is taken before there is an
@@ -181,7 +183,7 @@ impl Shared {
         &self,
         principal: &Principal,
         request: &[u8],
-        charset: Option<&str>,
+        context: &RequestContext,
         (mut subscription, mut timeout): (Uuid, Duration),
         started: Instant,
     ) -> Step {
@@ -189,7 +191,7 @@ impl Shared {
         loop {
             let left = timeout.min(self.timeout_max).saturating_sub(started.elapsed());
             let _in_time = tokio::time::timeout(left, self.eventing.news(subscription)).await;
-            match self.step(principal, request, charset, Pace::Until(&passed)) {
+            match self.step(principal, request, context, Pace::Until(&passed)) {
                 Step::Wait { subscription: other, timeout: allowed } => (subscription, timeout) = (other, allowed),
                 step => return step,
             }
@@ -202,7 +204,7 @@ impl Shared {
         self: &Arc<Self>,
         principal: Arc<Principal>,
         request: Bytes,
-        charset: Option<Cow<'static, str>>,
+        context: RequestContext,
         started: Instant,
     ) -> Step {
         let shared = Arc::clone(self);
@@ -210,7 +212,7 @@ impl Shared {
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let passed = |allowed: Duration| allowed.min(shared.timeout_max) <= started.elapsed();
-            shared.step(&principal, &request, charset.as_deref(), Pace::Until(&passed))
+            shared.step(&principal, &request, &context, Pace::Until(&passed))
         });
         match scan.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(step) => step,

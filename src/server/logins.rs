@@ -118,6 +118,7 @@ fn cores() -> usize {
 }
 
 /// The security profiles of DSP0226 that are offered, for Identify.
+//= SEC-02, SEC-03
 pub(super) fn profiles(config: &Config) -> Vec<&'static str> {
     let mut profiles = Vec::new();
     let http = config.http_address().is_some();

@@ -155,6 +155,7 @@ mod tests {
             encrypted: true,
             sealed: true,
             charset: None,
+            soap_action: None,
             head: Some(head.into()),
         }
     }

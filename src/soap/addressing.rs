@@ -78,6 +78,8 @@ pub enum SelectorError {
     Duplicate(String),
     /// More than the bound.
     TooMany(usize),
+    /// A name beyond the bound; what it is the name of.
+    TooLong(String),
     /// Anything else; says what.
     Malformed(String),
 }
@@ -87,6 +89,7 @@ impl fmt::Display for SelectorError {
         match self {
             Self::Duplicate(name) => write!(f, "the selector {:?} is given twice", clipped(name)),
             Self::TooMany(max) => write!(f, "there are more than {max} of them in one set"),
+            Self::TooLong(what) => write!(f, "the Name of a {what} is longer than {NAME_CHARACTERS_MAX} characters"),
             Self::Malformed(what) => f.write_str(what),
         }
     }
@@ -169,7 +172,7 @@ fn attribute_name(element: Element<'_>) -> Result<String, SelectorError> {
         return Err(SelectorError::Malformed(format!("a {} has no Name", element.local())));
     }
     if name.chars().count() > NAME_CHARACTERS_MAX {
-        return Err(SelectorError::Malformed(format!("the Name of a {} is too long", element.local())));
+        return Err(SelectorError::TooLong(element.local().to_owned()));
     }
     Ok(name.to_owned())
 }

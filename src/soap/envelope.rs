@@ -44,7 +44,8 @@ pub fn is_mandatory(header: Element<'_>) -> bool {
         return false;
     };
     let value = value.trim_matches(WHITE);
-    (value == "1" || value.eq_ignore_ascii_case("true")) && is_for_us(header)
+    // What is no boolean is taken at its gravest; nothing at all says nothing.
+    !(value.is_empty() || value == "0" || value.eq_ignore_ascii_case("false")) && is_for_us(header)
 }
 
 /// The roles that every receiver at the end of the path plays (SOAP 1.2 part 1, section 2.2).
@@ -60,6 +61,7 @@ fn is_for_us(header: Element<'_>) -> bool {
 impl<'d> Envelope<'d> {
     /// Split a document into header and body. A root that is no SOAP 1.2 envelope is a version mismatch; a second
     /// header or body, or none of the latter, breaks the schema.
+    //= ENV-01
     pub fn parse(document: &'d Document<'d>) -> Result<Self, Box<Fault>> {
         let root = document.root();
         if !root.is(name::SOAP, "Envelope") {

@@ -201,6 +201,7 @@ impl Fault {
     }
 
     /// `<s:Fault>`: code, subcode, reason and detail, in this order. //= FLT-01
+    //= ENV-17, FLT-02, FLT-08
     pub fn write(&self, w: &mut Writer<'_>, machine: &str) {
         w.raw("<s:Fault><s:Code><s:Value>s:");
         w.raw(self.code.name());
@@ -241,6 +242,7 @@ impl Fault {
     }
 }
 
+//= ENV-17
 fn declare_if_needed(w: &mut Writer<'_>, prefix: &str, namespace: &str) {
     if !name::ENVELOPE_PREFIXES.contains(&(prefix, namespace)) {
         w.attribute(&format!("xmlns:{prefix}"), namespace);

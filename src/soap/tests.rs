@@ -61,7 +61,7 @@ fn understood(header: &str) -> bool {
 #[test]
 fn mandatory_headers_in_every_spelling() {
     assert!(understood("<z:M xmlns:z='u'/>"));
-    for value in ["1", "true", " true ", "TRUE"] {
+    for value in ["1", "true", " true ", "TRUE", "perhaps"] {
         assert!(!understood(&format!("<z:M xmlns:z='u' s:mustUnderstand='{value}'/>")), "{value}");
         assert!(understood(&format!("<z:M xmlns:z='u' mustUnderstand='{value}'/>")), "{value}");
         assert!(understood(&format!("<z:Known xmlns:z='urn:k' s:mustUnderstand='{value}'/>")), "{value}");

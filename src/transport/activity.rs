@@ -88,6 +88,7 @@ impl Activity {
     }
 
     /// How long the present phase may last; none when the client is not the one to wait for.
+    //= HTTP-17
     pub(super) fn patience(&self, limits: &TransportLimits) -> Option<Duration> {
         match self.phase() {
             Phase::Idle if self.authenticated() => Some(limits.idle_timeout),

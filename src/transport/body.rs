@@ -45,6 +45,7 @@ async fn next(body: &mut Incoming, activity: &Activity) -> Result<Option<Bytes>,
 }
 
 /// The whole of `body`, at most `octets_max`. A body that says it is larger is not even begun.
+//= HTTP-02, HTTP-09, HTTP-10
 pub(super) async fn read(body: &mut Incoming, octets_max: u64, activity: &Activity) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > octets_max {
         return Err(BodyError::TooLarge);

@@ -17,6 +17,7 @@ use super::http::{Connection, respond};
 
 /// Serve the requests of one connection until the client closes it, a limit is passed, or `stop` turns true and the
 /// request in flight has its answer.
+//= HTTP-19
 pub(super) async fn serve<S>(stream: S, connection: Arc<Connection>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -169,7 +170,8 @@ mod tests {
         let (_stop, stopped) = watch::channel(false);
         let server = tokio::spawn(serve(Counted(stream, Arc::clone(&writes)), connection, stopped));
         for (answers, length) in (1..).zip([0, 1, 900, 5_000, 20_000, 400_000]) {
-            let request = format!("POST /wsman HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
+            let head = format!("POST /wsman HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+            let request = format!("{head}{}", "x".repeat(length));
             client.write_all(request.as_bytes()).await.unwrap();
             let mut answer = Vec::with_capacity(ROOM);
             let whole = |answer: &[u8]| {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::activity::{Activity, Phase};
 use super::body::{self, BodyError};
@@ -120,6 +120,7 @@ fn write_headers(text: &mut String, headers: &HeaderMap) {
 }
 
 /// Settle where the request goes from its head alone: true means the anonymous Identify.
+//= HTTP-01
 fn route(request: &Request<Incoming>) -> Result<bool, Box<Reply>> {
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) {
@@ -131,6 +132,14 @@ fn route(request: &Request<Incoming>) -> Result<bool, Box<Reply>> {
             // Whoever stands between may have looked at the other one.
             return Err(explain(StatusCode::BAD_REQUEST, format!("More than one {name} header.")));
         }
+    }
+    if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) && request.uri().host().is_none() {
+        return Err(explain(StatusCode::BAD_REQUEST, "The Host header is missing."));
+    }
+    // What was coded before it was cut into chunks would be read as if it had not been.
+    if headers.get_all(header::TRANSFER_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(explain(StatusCode::NOT_IMPLEMENTED, "Transfer-Encoding: chunked is taken, and no other coding."));
     }
     let path = request.uri().path();
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -173,6 +182,7 @@ async fn serve(
         Ok(form) => form,
         Err(text) => return refuse(connection, request, *explain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)),
     };
+    let soap_action = soap_action(request.headers());
     let octets_max = if anonymous { site.limits.body_octets_anonymous_max } else { site.limits.body_octets_max };
     let wire_octets_max = match &form {
         Form::Clear(_) => octets_max,
@@ -186,12 +196,7 @@ async fn serve(
     drop(body);
     connection.activity.enter(Phase::Work);
     if octets.is_empty() && (caller.logged_in || caller.last_token.is_some()) {
-        // The end of a handshake that carried no message.
-        let mut reply = Response::new(Full::default());
-        if let Some(token) = caller.last_token {
-            reply.headers_mut().insert(header::WWW_AUTHENTICATE, token);
-        }
-        return reply;
+        return end_of_handshake(caller);
     }
     match form {
         Form::Clear(charset) => {
@@ -202,7 +207,7 @@ async fn serve(
                 }
                 return *explain(StatusCode::FORBIDDEN, sealing::REQUIRED);
             }
-            answer(connection, &caller, octets, charset, false).await
+            answer(connection, &caller, octets, Said { charset, soap_action, sealed: false }).await
         }
         Form::Sealed(declared) => match sealing::open(connection, declared, octets, octets_max).await {
             Ok((keys, opened)) => {
@@ -213,7 +218,8 @@ async fn serve(
                         return sealing::seal(connection, keys, opened.style, reply).await;
                     }
                 };
-                let reply = answer(connection, &caller, opened.message.into(), charset, true).await;
+                let said = Said { charset, soap_action, sealed: true };
+                let reply = answer(connection, &caller, opened.message.into(), said).await;
                 sealing::seal(connection, keys, opened.style, reply).await
             }
             Err(reply) => {
@@ -226,20 +232,40 @@ async fn serve(
     }
 }
 
-/// Have the handler answer a message, and take its panic for an answer too.
-async fn answer(
-    connection: &Arc<Connection>,
-    caller: &Caller,
-    message: Bytes,
+/// The answer to the end of a handshake that carried no message.
+fn end_of_handshake(caller: Caller) -> Reply {
+    let mut reply = Response::new(Full::default());
+    if let Some(token) = caller.last_token {
+        reply.headers_mut().insert(header::WWW_AUTHENTICATE, token);
+    }
+    reply
+}
+
+/// What HTTP says of a message.
+struct Said {
     charset: Option<Cow<'static, str>>,
+    soap_action: Option<String>,
     sealed: bool,
-) -> Reply {
+}
+
+/// The action in `SOAPAction`, without the quotes that SOAP 1.1 has; none when the header says nothing.
+//= HTTP-06
+fn soap_action(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("soapaction")?.to_str().ok()?.trim();
+    let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value).trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// Have the handler answer a message, and take its panic for an answer too.
+async fn answer(connection: &Arc<Connection>, caller: &Caller, message: Bytes, said: Said) -> Reply {
+    let Said { charset, soap_action, sealed } = said;
     let context = RequestContext {
         principal: caller.principal.clone(),
         peer: connection.peer,
         encrypted: connection.channel.encrypted,
         sealed,
         charset,
+        soap_action,
         head: caller.head.clone(),
     };
     let handler = &connection.site.handler;
@@ -281,6 +307,7 @@ const CLEAR_TEXT: &str = "This listener is not encrypted, and passwords are not 
      listener, or start the server with --allow-unencrypted (allow_unencrypted = true) to allow it.";
 
 /// Settle who asks, from the headers alone: a refusal does not wait for the body.
+//= HTTP-13, SEC-01
 async fn identify(connection: &Connection, headers: &HeaderMap) -> Result<Caller, Box<Reply>> {
     if let Some(local) = &connection.local {
         if connection.welcome() {
@@ -382,6 +409,7 @@ fn unauthorized(value: HeaderValue) -> Box<Reply> {
 }
 
 /// 401 with a line for each scheme.
+//= HTTP-12
 fn challenge(connection: &Connection) -> Box<Reply> {
     let mut reply = Response::new(Full::default());
     *reply.status_mut() = StatusCode::UNAUTHORIZED;
@@ -426,6 +454,7 @@ fn refuse(connection: &Arc<Connection>, request: Request<Incoming>, mut reply: R
     reply
 }
 
+//= HTTP-09
 fn refuse_body(connection: &Arc<Connection>, body: Incoming, error: BodyError, octets_max: u64) -> Reply {
     let mut reply = match error {
         BodyError::TooLarge => {

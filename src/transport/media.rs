@@ -17,6 +17,7 @@ pub(super) enum Form {
 
 /// The form that the headers tell, or why they cannot be read. No media type at all is accepted: some clients send
 /// none.
+//= HTTP-07
 pub(super) fn form(headers: &HeaderMap) -> Result<Form, String> {
     if let Some(coding) = headers.get(header::CONTENT_ENCODING)
         && !coding.as_bytes().eq_ignore_ascii_case(b"identity")

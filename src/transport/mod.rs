@@ -69,6 +69,8 @@ pub struct RequestContext {
     /// The charset of the request's media type, when it names one: `utf-8`, `utf-16`, `utf-16le`, `utf-16be`, or what
     /// the client wrote instead of these.
     pub charset: Option<Cow<'static, str>>,
+    /// The action in the header `SOAPAction`, when it names one.
+    pub soap_action: Option<String>,
     /// The request's head as text, when the handler records exchanges. It holds proofs of logins.
     pub head: Option<Arc<str>>,
 }

@@ -31,6 +31,7 @@ pub(super) fn has_keys(connection: &Connection) -> bool {
 }
 
 /// Whether a message in clear must be refused.
+//= SEC-04
 pub(super) fn required(connection: &Connection, principal: Option<&Principal>) -> bool {
     if principal.is_none() || connection.local.is_some() {
         return false;
@@ -47,6 +48,7 @@ pub(super) fn log_clear(connection: &Connection, principal: Option<&Principal>) 
 
 /// Open a sealed request. After a failure the login is over, and the connection with it: sequence numbers and keys are
 /// not where the client believes them to be.
+//= MSX-01
 pub(super) async fn open(
     connection: &Connection,
     declared: Declared,
@@ -83,6 +85,7 @@ fn open_with(keys: &mut dyn SecurityContext, declared: &Declared, octets: &[u8])
 }
 
 /// Seal an answer, whatever it says, as the request was sealed, and give the keys back to the session.
+//= MSX-01
 pub(super) async fn seal(connection: &Connection, mut keys: Keys, style: Style, reply: Reply) -> Reply {
     let (mut head, body) = reply.into_parts();
     // The body is in memory: there is nothing to wait for.

@@ -79,7 +79,7 @@ impl Handler for Told {
 }
 
 async fn exchange(client: &mut DuplexStream, authorization: &str) {
-    let request = format!("POST /wsman HTTP/1.1\r\n{authorization}Content-Length: 1\r\n\r\nx");
+    let request = format!("POST /wsman HTTP/1.1\r\nHost: h\r\n{authorization}Content-Length: 1\r\n\r\nx");
     client.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.windows(4).any(|window| window == b"\r\n\r\n")

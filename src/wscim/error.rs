@@ -5,7 +5,7 @@ use crate::soap::Fault;
 use crate::wsman::fault;
 
 /// The fault that tells a peer of a failed CIM operation.
-//= CIM-14, FLT-10
+//= FLT-10, CIM-14
 pub fn fault_of(error: CimError) -> Fault {
     let CimError { status, blame, message, internal } = error;
     let fault = match (status, blame) {

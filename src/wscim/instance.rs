@@ -242,6 +242,7 @@ pub(super) fn write_property(w: &mut Writer<'_>, tags: &Tags, value: &Value, fam
     }
 }
 
+//= CIM-15, MAP-12, MAP-13, MAP-16
 fn write_single(w: &mut Writer<'_>, tags: &Tags, value: &Value, family: Family, schema: &Schema) {
     if matches!(value, Value::Null) {
         return w.raw(&tags.nil);

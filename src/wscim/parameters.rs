@@ -109,6 +109,10 @@ fn is_nil(element: Element<'_>) -> bool {
 
 fn decode_parameter(parameter: &Parameter, element: Element<'_>, place: Place<'_>) -> Result<Argument, CimError> {
     if is_nil(element) {
+        if element.children().next().is_some() || !element.text().trim().is_empty() {
+            let what = format!("the parameter {} is nil and has a value at once", parameter.name);
+            return Err(CimError::parameter_type(what));
+        }
         return Ok(Argument::Null);
     }
     if parameter.cim_type == CimType::Reference {

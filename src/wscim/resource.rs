@@ -97,6 +97,7 @@ impl Resource {
     }
 
     /// The class, for operations that need one.
+    //= CIM-03, RES-16
     pub fn class(&self) -> Result<ClassId, Fault> {
         match self.target {
             Target::Class(class) => Ok(class),

@@ -26,6 +26,7 @@ pub fn decode<'d>(document: &'d Document<'d>, profile: &Profile) -> (Correlation
     (correlation, request)
 }
 
+//= ADR-18
 fn request<'d>(
     envelope: &Envelope<'d>,
     headers: &Headers<'d>,
@@ -70,6 +71,7 @@ fn request<'d>(
 }
 
 /// Identify is known by its body alone; no header is needed and no foreign one hinders. //= IDN-01 IDN-02
+//= IDN-07
 fn identify(envelope: &Envelope<'_>) -> Option<IdentityNamespace> {
     let payload = envelope.payload().filter(|element| element.local() == "Identify")?;
     IdentityNamespace::from_uri(payload.namespace())
@@ -93,6 +95,7 @@ enum Named<'d> {
     Invoke(invoke::Invoke<'d>),
 }
 
+//= ADR-14
 fn operation<'d>(action: &Cow<'d, str>, envelope: &Envelope<'d>) -> Result<Named<'d>, Box<Fault>> {
     Ok(match action.as_ref() {
         uri::GET => Named::Get,
@@ -132,6 +135,10 @@ impl<'d> Named<'d> {
             Self::Unsubscribe => Operation::Unsubscribe(Manage::parse(envelope, "Unsubscribe")?),
             Self::RenewEnumeration => Operation::RenewEnumeration(Renew::parse(envelope)?),
             Self::EnumerationStatus => Operation::EnumerationStatus(GetStatus::parse(envelope)?),
+            Self::Invoke(_) if envelope.body.children().nth(1).is_some() => {
+                let what = "the body holds more than the one element with the method's parameters";
+                return Err(Box::new(fault::schema_validation_error(what))); //= INV-08
+            }
             Self::Invoke(invoke) => Operation::Invoke(invoke),
         })
     }

@@ -24,6 +24,7 @@ pub(super) fn open_envelope(w: &mut Writer<'_>) {
 }
 
 /// Write a MessageID as Windows does.
+//= ADR-12
 pub(super) fn write_message_id(w: &mut Writer<'_>, message_id: Uuid) {
     let mut buffer = Uuid::encode_buffer();
     w.raw("<a:MessageID>uuid:");
@@ -32,6 +33,7 @@ pub(super) fn write_message_id(w: &mut Writer<'_>, message_id: Uuid) {
 }
 
 /// The header blocks that every answer has, in Windows' order.
+//= ADR-04
 fn write_header(
     w: &mut Writer<'_>,
     action: &str,

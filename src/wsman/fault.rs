@@ -9,6 +9,7 @@ use crate::xml::{XmlError, name};
 use std::borrow::Cow;
 
 /// One form of a fault, without its text.
+//= FLT-03
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Name of its constructor in this module.
@@ -303,7 +304,8 @@ pub fn mismatched_action(action: &str, resource_uri: &str) -> Fault {
     named_action(action_mismatch(reason), action)
 }
 
-fn named_action(fault: Fault, action: &str) -> Fault {
+/// A fault of an action, with the action in its detail. //= ADR-13, INV-09
+pub fn named_action(fault: Fault, action: &str) -> Fault {
     fault.with_item(DetailItem {
         prefix: "a",
         namespace: name::ADDRESSING,
@@ -349,6 +351,7 @@ pub fn quota_limit_user(reason: impl Into<Cow<'static, str>>) -> Fault {
 }
 
 /// `wsman:SchemaValidationError` for a text that is no XML document; says what is wrong and where.
+//= ENV-23
 pub fn not_xml(error: &XmlError) -> Fault {
     schema_validation_error(error.to_string())
 }

@@ -191,6 +191,7 @@ impl<'d> Headers<'d> {
 
     /// The addressing headers that every request but Identify must have, in the form that is offered. The text of
     /// wsa:To is not looked at: pywinrm and others send a constant. //= ADR-01 ADR-02 ADR-03 ADR-06 ADR-11 ENV-13
+    //= ADR-22
     pub(super) fn check_addressing(&self) -> Result<(), Box<Fault>> {
         if let Some(block) = self.duplicate {
             let what = format!("the header {} is given twice", block.local());
@@ -209,6 +210,9 @@ impl<'d> Headers<'d> {
         if let Some((_, missing)) = required.iter().find(|(block, _)| block.is_none()) {
             let what = format!("the header {missing} is missing");
             return Err(Box::new(fault::message_information_header_required(what)));
+        }
+        if self.to.is_some_and(|to| trimmed(to).is_empty()) {
+            return Err(Box::new(fault::invalid_message_information_header("the header wsa:To is empty")));
         }
         if self.message_id.is_some_and(|id| trimmed(id).is_empty()) {
             return Err(Box::new(fault::invalid_message_information_header("the header wsa:MessageID is empty")));
@@ -349,7 +353,7 @@ impl<'d> Headers<'d> {
             let what = error.to_string();
             Box::new(match error {
                 SelectorError::Duplicate(_) => fault::invalid_selectors_duplicate(what),
-                SelectorError::TooMany(_) => fault::encoding_limit_selectors(what),
+                SelectorError::TooMany(_) | SelectorError::TooLong(_) => fault::encoding_limit_selectors(what),
                 SelectorError::Malformed(_) => fault::schema_validation_error(what),
             })
         })
@@ -376,7 +380,7 @@ impl<'d> Headers<'d> {
         OptionSet::parse(set).map_err(|error| {
             let what = error.to_string();
             Box::new(match error {
-                SelectorError::TooMany(_) => fault::encoding_limit_options(what),
+                SelectorError::TooMany(_) | SelectorError::TooLong(_) => fault::encoding_limit_options(what),
                 SelectorError::Duplicate(_) | SelectorError::Malformed(_) => fault::invalid_options_invalid_name(what),
             })
         })
@@ -384,6 +388,7 @@ impl<'d> Headers<'d> {
 }
 
 /// The language of a mandatory locale that is not English.
+//= CTL-15
 fn foreign_language(locale: Option<Element<'_>>) -> Option<String> {
     let locale = locale.filter(|locale| is_mandatory(*locale))?;
     let lang = locale.attribute(name::XML, "lang").unwrap_or_default();

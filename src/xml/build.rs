@@ -15,6 +15,7 @@ use std::borrow::Cow;
 type Checked<T> = Result<T, XmlError>;
 
 /// Read a whole text.
+//= ENV-03, ENV-23
 pub(super) fn parse<'a>(text: &'a str, limits: &Limits) -> Checked<Document<'a>> {
     // The tape holds offsets as u32.
     if text.len() > limits.octets_max || u32::try_from(text.len()).is_err() {
@@ -129,6 +130,7 @@ impl<'a, 'l> Builder<'a, 'l> {
     }
 
     /// `at` is the offset of the name, one past `<`.
+    //= ENV-24
     fn start_tag(&mut self, at: usize, content: &str, name_octets: usize) -> Checked<()> {
         let text = self.document.text;
         let start = at - 1;

@@ -90,6 +90,7 @@ pub(super) fn index(value: u32) -> usize {
 impl<'a> Document<'a> {
     /// Read a document. The text is checked completely: well-formedness, namespaces, every reference, and the bounds
     /// given. A document type declaration or a processing instruction is an error of its own kind.
+    //= ENV-03, ENV-14, ENV-24
     pub fn parse(text: &'a str, limits: &Limits) -> Result<Self, XmlError> {
         build::parse(text, limits)
     }
@@ -155,6 +156,7 @@ impl<'d> Element<'d> {
     }
 
     /// The namespace URI; empty when the element is in none.
+    //= ENV-14
     pub fn namespace(self) -> &'d str {
         self.document.uri(self.node().namespace)
     }

@@ -64,6 +64,7 @@ impl TextError {
 }
 
 /// Decode a message. `charset` is the parameter of its Content-Type, if it had one. UTF-8 is borrowed.
+//= ENV-07, ENV-10, ENV-23
 pub fn decode<'a>(octets: &'a [u8], charset: Option<&str>) -> Result<(Cow<'a, str>, Encoding), TextError> {
     match octets {
         [0xEF, 0xBB, 0xBF, rest @ ..] => utf8(rest, 3),
@@ -131,6 +132,7 @@ fn utf8(octets: &[u8], skipped: usize) -> Result<(Cow<'_, str>, Encoding), TextE
     Ok((Cow::Borrowed(text), Encoding::Utf8))
 }
 
+//= ENV-11
 fn utf16<'a>(octets: &[u8], encoding: Encoding) -> Result<(Cow<'a, str>, Encoding), TextError> {
     let (little, bom) = match encoding {
         Encoding::Utf16Be { bom } => (false, bom),
@@ -155,6 +157,7 @@ fn utf16<'a>(octets: &[u8], encoding: Encoding) -> Result<(Cow<'a, str>, Encodin
 }
 
 /// Encode an answer, given as UTF-8. Octets that are not UTF-8 (none are ever written here) become U+FFFD.
+//= ENV-08, ENV-10
 pub fn encode(text: Vec<u8>, encoding: Encoding) -> Vec<u8> {
     let (little, bom) = match encoding {
         Encoding::Utf8 => return text,

@@ -241,6 +241,8 @@ fn each_mode_reaches_its_sink_in_its_form() {
         push.url()
     );
     assert!(bench.ask(&format!("{EVENTING}Subscribe"), credentials, &body).contains("SubscribeResponse"));
+    let audit = std::fs::read_to_string(directory.path().join("audit.jsonl")).unwrap();
+    assert!(audit.contains("\"operation\":\"Subscribe\"") && !audit.contains("dTpw"), "{audit}");
     bench.subscribe(PUSH_WITH_ACK, Some(&ack.url()), "", "");
     let batched =
         "<w:MaxElements>2</w:MaxElements><w:MaxTime>PT20S</w:MaxTime><w:ContentEncoding>UTF-16</w:ContentEncoding>";

@@ -34,4 +34,5 @@ mod settings;
 mod signals;
 mod store;
 mod tidy;
+mod trace;
 mod transport;

@@ -1,5 +1,7 @@
 //! Settings that clients change: durable before answered, never lost to each other, the same after a restart.
 
+#![allow(clippy::unnecessary_box_returns, reason = "what changes carry is boxed")]
+
 use std::sync::Arc;
 
 use failbackd::replication::{Amendment, Authorization, AuthorizationId, Denied, ReplicationSettings, ServiceSettings};

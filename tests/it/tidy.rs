@@ -7,7 +7,7 @@ mod checker;
 mod documents;
 mod layers;
 mod rules;
-mod source;
+pub(crate) mod source;
 
 use std::collections::BTreeSet;
 use std::fs;

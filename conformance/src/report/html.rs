@@ -58,8 +58,8 @@ pub(super) fn text(raw: &str) -> String {
     content(raw).replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
-/// A text for the content of an element, never for an attribute: `&` and `<` are all that could end it, and long logs stay
-/// a quarter shorter.
+/// A text for the content of an element, never for an attribute: `&` and `<` are all that could end it, and long logs
+/// stay a quarter shorter.
 pub(super) fn content(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len() + raw.len() / 8);
     for character in raw.chars() {
@@ -137,7 +137,8 @@ pub(super) fn level_label(level: Level) -> String {
 pub(super) fn switch(id: &str, class: &str, is_on: bool, label: &str) -> String {
     let checked = if is_on { " checked" } else { "" };
     format!(
-        "<label class=\"switch {class}\"><input type=\"checkbox\" id=\"{id}\" autocomplete=\"off\"{checked}>{label}</label>"
+        "<label class=\"switch {class}\"><input type=\"checkbox\" id=\"{id}\" \
+         autocomplete=\"off\"{checked}>{label}</label>"
     )
 }
 
@@ -173,7 +174,8 @@ pub(super) fn switches(count: &dyn Fn(Option<Level>, &str) -> usize) -> String {
 pub(super) fn bar(counts: &[(&str, usize)]) -> String {
     let total: usize = counts.iter().map(|(_, many)| many).sum();
     let mut out = format!(
-        "<svg class=\"bar\" viewBox=\"0 0 {} 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\" focusable=\"false\">",
+        "<svg class=\"bar\" viewBox=\"0 0 {} 1\" preserveAspectRatio=\"none\" \
+         aria-hidden=\"true\" focusable=\"false\">",
         total.max(1)
     );
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! Many runs side by side: a row for each rule, a column for each target; for the terminal and as a page whose cells lead
-//! to what went over the wire.
+//! Many runs side by side: a row for each rule, a column for each target; for the terminal and as a page whose cells
+//! lead to what went over the wire.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -176,7 +176,8 @@ fn matrix_page(columns: &[Column]) -> String {
     let mut body = String::from(
         "<header><p class=\"kicker\">WS-Management conformance</p>\n<h1>Runs side by side</h1>\n<div class=\"wide\">\
          <table class=\"runs\"><thead><tr><th scope=\"col\">#</th><th scope=\"col\">Target</th>\
-         <th scope=\"col\">Profile</th><th scope=\"col\">Date</th><th scope=\"col\">Verdicts</th></tr></thead>\n<tbody>\n",
+         <th scope=\"col\">Profile</th><th scope=\"col\">Date</th>\
+         <th scope=\"col\">Verdicts</th></tr></thead>\n<tbody>\n",
     );
     columns.iter().enumerate().for_each(|(at, column)| run_row(&mut body, at, column));
     _ = write!(body, "</tbody></table></div>\n<p class=\"note\">{DISCLAIMER}</p></header>\n<main>");
@@ -332,7 +333,8 @@ fn rule_rows(out: &mut String, columns: &[Column], rule: &RuleRecord) {
 fn link(at: usize, case: &CaseRecord, share: &str) -> String {
     let word = case.verdict.word();
     format!(
-        "<td class=\"v-{word}\"><a href=\"{}#c-{id}\" title=\"{id}: {}\"><span class=\"sign\">{}</span> {word}{share}</a></td>",
+        "<td class=\"v-{word}\"><a href=\"{}#c-{id}\" title=\"{id}: {}\"><span class=\"sign\">{}</span> \
+         {word}{share}</a></td>",
         file_name(at),
         text(&case.reason),
         sign(word),

@@ -152,6 +152,20 @@ fn errors_name_the_place_and_what_was_expected() {
             "SELECT * FROM Msvm_ConcreteJob WHERE (JobState = 7",
             "character 51 of the query: expected AND, OR or \")\", found the end",
         ),
+        ("SELECT * FROM A WHERE x = 'a", "character 27 of the query: the string has no end"),
+        ("SELECT * FROM A WHERE x = 1x", "character 27 of the query: \"1x\" is not a number"),
+        ("SELECT * FROM A WHERE é = 1", "character 23 of the query: 'é' has no meaning here"),
+        ("SELECT * FROM A WHERE 1 = 1", "character 28 of the query: one side of a comparison must be a property"),
+        ("ASSOCIATORS OF {X}", "character 1 of the query: expected SELECT, found \"ASSOCIATORS\""),
+        (&long, "character 55 of the query: nested deeper than 32"),
+    ] {
+        assert_eq!(error(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn errors_of_queries_for_events_do_too() {
+    for (text, expected) in [
         (
             "SELECT * FROM Msvm_ConcreteJob WITHIN 1",
             "character 15 of the query: WITHIN belongs to queries for events, and Msvm_ConcreteJob is none",
@@ -172,12 +186,6 @@ fn errors_name_the_place_and_what_was_expected() {
             "SELECT * FROM Msvm_ConcreteJob WHERE JobState.x = 7",
             "character 38 of the query: JobState holds no instance, so that it has no property \"x\"",
         ),
-        ("SELECT * FROM A WHERE x = 'a", "character 27 of the query: the string has no end"),
-        ("SELECT * FROM A WHERE x = 1x", "character 27 of the query: \"1x\" is not a number"),
-        ("SELECT * FROM A WHERE é = 1", "character 23 of the query: 'é' has no meaning here"),
-        ("SELECT * FROM A WHERE 1 = 1", "character 28 of the query: one side of a comparison must be a property"),
-        ("ASSOCIATORS OF {X}", "character 1 of the query: expected SELECT, found \"ASSOCIATORS\""),
-        (&long, "character 55 of the query: nested deeper than 32"),
     ] {
         assert_eq!(error(text), expected, "{text}");
     }

@@ -13,8 +13,8 @@ use crate::replication::{Transition, View};
 use super::Position;
 use super::render::Rendered;
 
-/// Places from here on are those of changes that the store does not number; the time of the start is in the upper part,
-/// so that they grow over a restart.
+/// Places from here on are those of changes that the store does not number. They begin with the microsecond of the
+/// start, so that they grow over a restart: nobody makes a million changes in a second.
 const UNNUMBERED: u64 = 1 << 20;
 
 /// One change with its place.
@@ -62,8 +62,7 @@ impl Log {
 
     /// Fills an empty log with the last change of each object of a view.
     pub(crate) fn begin(&mut self, view: &View, now: Timestamp) {
-        let seconds = u64::try_from(now.0 / 1_000_000).unwrap_or(0);
-        self.unnumbered = seconds.saturating_mul(UNNUMBERED).max(UNNUMBERED);
+        self.unnumbered = u64::try_from(now.0).unwrap_or(0).max(UNNUMBERED);
         let mut found: Vec<(u64, u64, Timestamp, Transition)> = Vec::new();
         for vm in view.vms_after(None) {
             let after = Some(Arc::clone(vm));

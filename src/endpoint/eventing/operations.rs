@@ -96,13 +96,13 @@ impl Exchange<'_> {
             Some(Bookmark::Position(text)) => {
                 let bad = || fault::invalid_bookmark("the position in the bookmark is none of this server's");
                 let position: Position = text.parse().map_err(|_| bad())?;
-                if last < position {
+                if last.revision.saturating_add(REVISIONS_AHEAD_MAX) < position.revision {
                     return Err(fault::invalid_bookmark("the bookmark is ahead of everything that happened here"));
                 }
                 if position < floor {
                     return Err(fault::bookmark_expired("events after the bookmark are not kept any more"));
                 }
-                Ok(position)
+                Ok(position.min(last))
             }
         }
     }
@@ -328,6 +328,10 @@ fn wql(filter: &wsman::Filter<'_>) -> Result<String, Fault> {
     }
     Ok(filter.text.trim().to_owned())
 }
+
+/// How far a bookmark may be ahead of what is known: after a restart the last changes before it may have left nothing
+/// behind, such as jobs that were removed. What comes next is behind the bookmark all the same.
+const REVISIONS_AHEAD_MAX: u64 = 1 << 32;
 
 /// What is told of a subscription that is not there, or somebody else's.
 const UNKNOWN: &str = "there is no such subscription: it ended, expired, or belongs to another user";

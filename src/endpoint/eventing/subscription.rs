@@ -20,7 +20,7 @@ const BACK_OFF_MAX_MS: u64 = 60_000;
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) record: Arc<Record>,
-    pub(crate) interest: Interest,
+    pub(crate) interest: Arc<Interest>,
     /// Everything up to here was delivered, dropped or not wanted.
     pub(crate) delivered: Position,
     /// Everything up to here is in a message under way.
@@ -49,7 +49,7 @@ impl Subscription {
     pub(crate) fn new(record: Arc<Record>, interest: Interest, progress: Progress, now: Timestamp) -> Self {
         Self {
             record,
-            interest,
+            interest: Arc::new(interest),
             delivered: progress.position,
             taken: progress.position,
             first: None,

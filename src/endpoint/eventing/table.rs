@@ -152,6 +152,8 @@ impl Table {
                 self.by_class.entry(class).or_default().insert(id);
             }
         }
+        // After a restart the last changes before it may have left nothing behind: what comes next is new all the same.
+        let progress = Progress { position: progress.position.min(self.log.last()), ..progress };
         let mut subscription = Subscription::new(record, interest, progress, now);
         if progress.position < self.log.floor() {
             // How many there were is not known any more, but that there were some.
@@ -406,7 +408,7 @@ impl Table {
         let mut taker = Taker {
             endpoint,
             permissions,
-            interest: subscription.interest.clone(),
+            interest: Arc::clone(&subscription.interest),
             delivered: subscription.delivered,
             room,
             octets: 0,
@@ -540,7 +542,7 @@ impl Table {
 struct Taker<'t> {
     endpoint: &'t Endpoint,
     permissions: &'t Permissions,
-    interest: Interest,
+    interest: Arc<Interest>,
     delivered: Position,
     room: Room,
     octets: usize,

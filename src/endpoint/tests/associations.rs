@@ -143,6 +143,7 @@ fn ask(endpoint: &Endpoint, view: &Arc<View>, ids: &dyn Fn() -> Uuid, action: &s
         view,
         request: request.as_bytes(),
         charset: None,
+        soap_action: None,
         targets: false,
         pace: Pace::Until(&|_| false),
     };

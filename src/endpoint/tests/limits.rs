@@ -58,7 +58,18 @@ impl World {
         let (view, permissions, request) = (&self.view, &self.permissions, request.as_bytes());
         let pace = Pace::Until(&|_| false);
         let (ids, charset, targets) = (&ids, None, false);
-        self.endpoint.handle(&Call { now: NOW, ids, principal, permissions, view, targets, request, charset, pace })
+        self.endpoint.handle(&Call {
+            now: NOW,
+            ids,
+            principal,
+            permissions,
+            view,
+            targets,
+            request,
+            charset,
+            soap_action: None,
+            pace,
+        })
     }
 
     /// An answer that tells nothing of `db01`.
@@ -333,7 +344,7 @@ fn what_is_passed_over_does_not_hold_others_up() {
     let request = enumerate(&format!("{WMI}Msvm_ComputerSystem"), "");
     let (view, permissions, request) = (&world.view, &world.permissions, request.as_bytes());
     let (ids, pace, charset, targets) = (&ids, Pace::Brief, None, false);
-    let call = Call { now: NOW, ids, principal, permissions, view, targets, request, charset, pace };
+    let call = Call { now: NOW, ids, principal, permissions, view, targets, request, charset, soap_action: None, pace };
     assert!(matches!(world.endpoint.handle(&call), Step::Elsewhere));
 }
 

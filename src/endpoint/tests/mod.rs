@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Answer, Call, Journal, Pace, Step};
+use super::{Answer, Call, Endpoint, Journal, Pace, Step};
 use crate::auth::{Principal, Role};
 use crate::job::JobId;
 use crate::provider::Permissions;
@@ -85,50 +85,62 @@ fn rerun(text: &str, file: &Path) -> String {
             view: &view,
             request: request.as_bytes(),
             charset: None,
+            soap_action: None,
             targets: false,
             pace: Pace::Brief,
         };
-        let mut note = String::new();
-        let answer = match endpoint.handle(&call) {
-            Step::Respond(answer) => answer,
-            Step::Submit(command, continuation) => {
-                writeln!(note, "command: {} {:?}", command.vm, command.operation).unwrap();
-                assert!(command.idempotency_key.is_some());
-                match admit(&view, &command) {
-                    Ok(_) => endpoint.submitted(continuation, 4_096, Some(JobId(Uuid::from_u128(0x10B)))),
-                    Err(denied) => endpoint.denied(continuation, &denied),
-                }
-            }
-            Step::Amend(amendment, continuation) => {
-                writeln!(note, "change: {amendment:?}").unwrap();
-                match amend(&view, &amendment) {
-                    Ok(amended) => {
-                        view = Arc::new(changed(&view, amended));
-                        endpoint.amended(continuation, &view, NOW)
-                    }
-                    Err(denied) => endpoint.denied(continuation, &denied),
-                }
-            }
-            Step::Cancel(job, continuation) => {
-                writeln!(note, "cancel: {job}").unwrap();
-                endpoint.cancelled(continuation, job, 0)
-            }
-            Step::Durable(durable) => {
-                endpoint.apply_subscription(&durable.change, NOW).unwrap();
-                durable.done
-            }
-            Step::Wait { timeout, .. } => {
-                writeln!(note, "waits: {timeout:?}").unwrap();
-                match endpoint.handle(&Call { pace: Pace::Until(&|_| true), ..call }) {
-                    Step::Respond(answer) => answer,
-                    step => panic!("time is up, and still {step:?}"),
-                }
-            }
-            Step::Elsewhere => panic!("this world is small"),
-        };
+        let (answer, note, next) = carried_out(&endpoint, &call);
+        if let Some(next) = next {
+            view = Arc::new(next);
+        }
         write!(out, "{REQUEST}{request}{ANSWER}{note}{}", shown(&answer)).unwrap();
     }
     out
+}
+
+/// A request carried out: its answer, what was done for it in words, and the view after it when it changed something.
+fn carried_out(endpoint: &Endpoint, call: &Call<'_>) -> (Answer, String, Option<View>) {
+    let (view, mut note, mut next) = (call.view, String::new(), None);
+    let answer = match endpoint.handle(call) {
+        Step::Respond(answer) => answer,
+        Step::Submit(command, continuation) => {
+            writeln!(note, "command: {} {:?}", command.vm, command.operation).unwrap();
+            assert!(command.idempotency_key.is_some());
+            match admit(view, &command) {
+                Ok(_) => endpoint.submitted(continuation, 4_096, Some(JobId(Uuid::from_u128(0x10B)))),
+                Err(denied) => endpoint.denied(continuation, &denied),
+            }
+        }
+        Step::Amend(amendment, continuation) => {
+            writeln!(note, "change: {amendment:?}").unwrap();
+            match amend(view, &amendment) {
+                Ok(amended) => {
+                    let after = Arc::new(changed(view, amended));
+                    let answer = endpoint.amended(continuation, &after, NOW);
+                    next = Some(Arc::unwrap_or_clone(after));
+                    answer
+                }
+                Err(denied) => endpoint.denied(continuation, &denied),
+            }
+        }
+        Step::Cancel(job, continuation) => {
+            writeln!(note, "cancel: {job}").unwrap();
+            endpoint.cancelled(continuation, job, 0)
+        }
+        Step::Durable(durable) => {
+            endpoint.apply_subscription(&durable.change, NOW).unwrap();
+            durable.done
+        }
+        Step::Wait { timeout, .. } => {
+            writeln!(note, "waits: {timeout:?}").unwrap();
+            match endpoint.handle(&Call { pace: Pace::Until(&|_| true), ..*call }) {
+                Step::Respond(answer) => answer,
+                step => panic!("time is up, and still {step:?}"),
+            }
+        }
+        Step::Elsewhere => panic!("this world is small"),
+    };
+    (answer, note, next)
 }
 
 /// The view after a change of settings.

@@ -57,7 +57,18 @@ fn step(endpoint: &Endpoint, view: &Arc<View>, request: &str, pace: Pace<'_>) ->
     let request = request.as_bytes();
     let (principal, permissions) = (&principal, &Permissions::unlimited());
     let (ids, charset, targets) = (&ids, None, false);
-    endpoint.handle(&Call { now: NOW, ids, principal, permissions, view, targets, request, charset, pace })
+    endpoint.handle(&Call {
+        now: NOW,
+        ids,
+        principal,
+        permissions,
+        view,
+        targets,
+        request,
+        charset,
+        soap_action: None,
+        pace,
+    })
 }
 
 fn respond(step: Step) -> (String, Answer) {

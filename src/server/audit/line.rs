@@ -212,6 +212,7 @@ mod tests {
             encrypted: false,
             sealed: true,
             charset: None,
+            soap_action: None,
             head: None,
         };
         let journal = Journal {

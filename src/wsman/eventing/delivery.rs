@@ -115,6 +115,12 @@ impl Sink {
         if ADDRESS_OCTETS_MAX < address.len() {
             return Err(unusable("has too long an address"));
         }
+        // A password in a URL would be repeated in faults and logs.
+        let authority =
+            address.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(""));
+        if authority.contains('@') {
+            return Err(unusable("carries credentials in its address; issue them by IssuedTokens"));
+        }
         if is_policy_demanded(element) {
             let text = format!("{what} demands a policy, and none can be promised");
             return Err(Box::new(fault::event_deliver_to_unusable(text)));

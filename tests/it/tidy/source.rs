@@ -7,29 +7,29 @@ use std::path::Path;
 
 /// One token of code: an identifier, `::`, or a single character of punctuation.
 #[derive(Clone, Debug)]
-pub(super) struct Token {
-    pub(super) text: String,
+pub(crate) struct Token {
+    pub(crate) text: String,
     /// 1-based.
-    pub(super) line: usize,
-    pub(super) is_ident: bool,
+    pub(crate) line: usize,
+    pub(crate) is_ident: bool,
     /// Inside an item under `#[cfg(test)]` or `#[test]`.
-    pub(super) in_test: bool,
+    pub(crate) in_test: bool,
 }
 
 /// A source file of the project with its place in the module tree.
 #[derive(Debug)]
-pub(super) struct SourceFile {
+pub(crate) struct SourceFile {
     /// Relative to the package, with `/`.
-    pub(super) path: String,
-    pub(super) text: String,
-    pub(super) tokens: Vec<Token>,
+    pub(crate) path: String,
+    pub(crate) text: String,
+    pub(crate) tokens: Vec<Token>,
     /// `["wsman", "fault"]` for `src/wsman/fault.rs`; empty for `src/lib.rs`.
-    pub(super) module: Vec<String>,
+    pub(crate) module: Vec<String>,
 }
 
 impl SourceFile {
     /// Reads `text` as the file at `path` (`src/…`).
-    pub(super) fn new(path: &str, text: &str) -> SourceFile {
+    pub(crate) fn new(path: &str, text: &str) -> SourceFile {
         let mut tokens = lex(text);
         mark_tests(&mut tokens);
         SourceFile { path: path.to_owned(), text: text.to_owned(), tokens, module: module_of(path) }
@@ -57,7 +57,7 @@ pub(super) struct PathUse {
 }
 
 /// All Rust files below `folder` of the package, in order; files that belong to test modules are marked as such.
-pub(super) fn rust_files(root: &Path, folder: &str) -> Vec<SourceFile> {
+pub(crate) fn rust_files(root: &Path, folder: &str) -> Vec<SourceFile> {
     let mut files: Vec<SourceFile> = text_files(root, folder)
         .into_iter()
         .filter(|(path, _)| Path::new(path).extension().is_some_and(|extension| extension == "rs"))
@@ -73,7 +73,7 @@ pub(super) fn rust_files(root: &Path, folder: &str) -> Vec<SourceFile> {
 }
 
 /// All UTF-8 files below `folder` (which may be empty: the whole package) without build products.
-pub(super) fn text_files(root: &Path, folder: &str) -> Vec<(String, String)> {
+pub(crate) fn text_files(root: &Path, folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut pending = vec![root.join(folder)];
     while let Some(directory) = pending.pop() {
@@ -215,7 +215,7 @@ fn mark_tests(tokens: &mut [Token]) {
 }
 
 /// The index after the attribute that starts at `index`, if one does.
-pub(super) fn attribute_end(tokens: &[Token], index: usize) -> Option<usize> {
+pub(crate) fn attribute_end(tokens: &[Token], index: usize) -> Option<usize> {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
     let open = match (text(index), text(index + 1), text(index + 2)) {
         ("#", "[", _) => index + 1,

@@ -145,7 +145,7 @@ impl Damaged {
     /// One of the seeds, damaged.
     pub(crate) fn of(seeds: &[Vec<u8>], dice: &mut Dice) -> Self {
         let mut body = dice.of(seeds).cloned().unwrap_or_default();
-        for _ in 0..=dice.below(4) {
+        for _ in 0..=dice.below(2) {
             damage_body(&mut body, seeds, dice);
         }
         if dice.once_in(24)

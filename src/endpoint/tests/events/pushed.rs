@@ -1,0 +1,119 @@
+//! What is pushed: parameters, acknowledgements, batches, heartbeats, retries and sizes.
+
+use std::time::Duration;
+
+use super::{
+    ACK_MODE, ALL, ENUMERATION, EVENTS_MODE, JOBS, Lab, PULL_MODE, PUSH_MODE, between, envelope, pull_body, statuses,
+};
+use crate::endpoint::{Finished, Next, Pace, Step};
+
+//= EVT-06, EVT-23
+#[test]
+fn a_pushed_event_carries_the_parameters_and_the_next_waits_for_the_acknowledgement() {
+    let lab = Lab::new();
+    let id = lab.pushed(ACK_MODE, "", "<w:SendBookmarks/>");
+    assert_eq!(lab.touch_job(1, "one").sends, [id]);
+    assert!(lab.touch_job(1, "two").sends.is_empty(), "one message at a time");
+    let (first, text) = lab.message(id);
+    assert!(text.contains("<a:To>http://127.0.0.1:9/sink</a:To>") && text.contains("T-1</k:Token>"), "{text}");
+    assert!(text.contains("<w:AckRequested/>") && text.contains("role/anonymous</a:Address></a:ReplyTo>"));
+    assert!(text.contains("wsman/Event</a:Action>") && text.contains("<w:Bookmark>"), "{text}");
+    assert_eq!(statuses(&text).last().map(String::as_str), Some("one"));
+    lab.delivered(&first);
+    let (second, text) = lab.message(id);
+    assert_eq!(statuses(&text).last().map(String::as_str), Some("two"));
+    assert_ne!(first.message_id, second.message_id);
+    lab.delivered(&second);
+    assert!(matches!(lab.next(id), Next::Nothing));
+}
+
+//= EVT-22
+#[test]
+fn batches_fill_up_or_go_when_their_time_is_up() {
+    let lab = Lab::new();
+    let id = lab.pushed(EVENTS_MODE, "<w:MaxElements>3</w:MaxElements><w:MaxTime>PT5S</w:MaxTime>", "");
+    assert!(lab.touch_job(1, "1").sends.is_empty());
+    assert!(lab.touch_job(1, "2").sends.is_empty());
+    assert_eq!(lab.touch_job(1, "3").sends, [id], "full");
+    lab.touch_job(1, "4");
+    let (message, text) = lab.message(id);
+    assert_eq!(text.matches("<w:Event Action=").count(), 3, "{text}");
+    assert!(text.contains("wsman/Events</a:Action>") && text.contains("<s:Body><w:Events>"));
+    lab.delivered(&message);
+    assert!(matches!(lab.next(id), Next::Nothing), "one event waits for others");
+    lab.later(4_999);
+    assert!(lab.endpoint.due_events(lab.now()).sends.is_empty());
+    lab.later(1);
+    assert_eq!(lab.endpoint.due_events(lab.now()).sends, [id]);
+    let (message, text) = lab.message(id);
+    assert_eq!(text.matches("<w:Event Action=").count(), 1);
+    lab.delivered(&message);
+}
+
+//= EVT-09, EVT-10
+#[test]
+fn heartbeats_come_when_it_is_quiet_and_only_then() {
+    let lab = Lab::new();
+    let id = lab.pushed(PUSH_MODE, "<w:Heartbeats>PT2S</w:Heartbeats>", "");
+    lab.later(1_500);
+    lab.touch_job(1, "busy");
+    assert_eq!(lab.drain(id).len(), 1);
+    lab.later(1_000);
+    assert!(lab.endpoint.due_events(lab.now()).sends.is_empty(), "an event was sent a second ago");
+    lab.later(1_000);
+    assert_eq!(lab.endpoint.due_events(lab.now()).sends, [id]);
+    let beats = lab.drain(id);
+    assert!(beats[0].contains("wsman/Heartbeat</a:Action>") && beats[0].contains("<s:Body></s:Body>"), "{beats:?}");
+    assert_eq!(beats.len(), 1);
+}
+
+//= EVT-11
+#[test]
+fn a_quiet_pull_with_heartbeats_gets_an_empty_page() {
+    let lab = Lab::new();
+    let answer = lab.subscribe(PULL_MODE, "<w:Heartbeats>PT5S</w:Heartbeats>", JOBS, "");
+    let context = between(&answer, "<n:EnumerationContext>", "<").unwrap();
+    let request = envelope(ALL, &format!("{ENUMERATION}Pull"), "", &pull_body(&context, 1));
+    let waits = lab.step("tester", &request, Pace::Brief);
+    assert!(matches!(waits, Step::Wait { timeout, .. } if timeout == Duration::from_secs(5)), "{waits:?}");
+    let page = lab.pull(&context, 1);
+    assert!(page.contains("<n:Items></n:Items>"), "{page}");
+}
+
+//= EVT-08
+#[test]
+fn retries_are_counted_and_a_refusal_ends_it_at_once() {
+    let lab = Lab::new();
+    let id = lab.pushed(PUSH_MODE, "<w:ConnectionRetry Total=\"2\">PT3S</w:ConnectionRetry>", "");
+    lab.touch_job(1, "x");
+    for round in 0..3 {
+        let (message, text) = lab.message(id);
+        assert_eq!(statuses(&text).last().map(String::as_str), Some("x"), "the same event again");
+        let ended = lab.endpoint.finish_message(&message, Finished::Failed, lab.now());
+        assert_eq!(ended.is_some(), round == 2, "after the second retry");
+        assert!(!matches!(lab.next(id), Next::Send(_)), "not before its time");
+        lab.later(3_000);
+        assert_eq!(lab.endpoint.due_events(lab.now()).sends.is_empty(), round == 2);
+    }
+    assert_eq!(lab.endpoint.subscriptions(), 0);
+    let id = lab.pushed(PUSH_MODE, "", "");
+    lab.touch_job(1, "y");
+    let (message, _) = lab.message(id);
+    assert!(lab.endpoint.finish_message(&message, Finished::Refused, lab.now()).is_some());
+    assert!(matches!(lab.next(id), Next::Nothing));
+}
+
+#[test]
+fn events_that_are_too_large_obey_the_policy() {
+    let lab = Lab::new();
+    let big = "b".repeat(9_000);
+    let policy = |policy: &str| {
+        lab.pushed(PUSH_MODE, &format!("<w:MaxEnvelopeSize Policy=\"{policy}\">8192</w:MaxEnvelopeSize>"), "")
+    };
+    let (skip, notify, cancel) = (policy("Skip"), policy("Notify"), policy("CancelSubscription"));
+    lab.touch_job(1, &big);
+    assert!(lab.drain(skip).is_empty());
+    let told = lab.drain(notify);
+    assert!(told.len() == 1 && told[0].contains(">1</w:DroppedEvents>"), "{told:?}");
+    assert!(matches!(lab.next(cancel), Next::Ended(_)));
+}
