@@ -130,6 +130,18 @@ class Wsmancli(Shape):
     def identify(self):
         of.check_identify(self.send("identify"))
 
+    def subscribe(self):
+        """To what becomes of jobs, to be pulled."""
+        query = "select * from __InstanceOperationEvent within 1 where TargetInstance isa 'Msvm_ConcreteJob'"
+        tree = self.send("subscribe", URI=self.all_classes, QUERY=query)
+        self.subscription = of.text(tree, "EnumerationContext")
+
+    def events(self):
+        """What was told of the job meanwhile, an event a pull."""
+        tree = self.send("pull", URI=self.all_classes, CONTEXT=self.subscription)
+        told = [of.local(event) for event in of.element(tree, "Items")]
+        of.check(told == ["__InstanceCreationEvent"], f"events {told}")
+
 
 class WsmancliUtf16(Wsmancli):
     """The same with `-j utf-16`."""
