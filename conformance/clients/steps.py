@@ -3,8 +3,8 @@
 from runner import in_child, load, print_table, timed
 
 STEPS = [
-    "identify", "get", "enumerate", "pull", "query", "association", "fragment", "put", "create", "delete", "subscribe",
-    "invoke", "job", "events",
+    "identify", "get", "enumerate", "pull", "query", "association", "classes", "fragment", "put", "create", "delete",
+    "subscribe", "invoke", "job", "events",
 ]
 # Name on the command line: module, class.
 CLIENTS = {

@@ -9,6 +9,10 @@ import uuid
 import lab as of
 
 
+CLASSES = "http://schemas.dmtf.org/wbem/cim-xml/2/cim-schema/2/*"
+SETTINGS = "Msvm_ReplicationSettingData"
+
+
 class Shape:
     """A client that is only its requests."""
 
@@ -126,6 +130,18 @@ class Wsmancli(Shape):
     def identify(self):
         of.check_identify(self.send("identify"))
 
+    def subscribe(self):
+        """To what becomes of jobs, to be pulled."""
+        query = "select * from __InstanceOperationEvent within 1 where TargetInstance isa 'Msvm_ConcreteJob'"
+        tree = self.send("subscribe", URI=self.all_classes, QUERY=query)
+        self.subscription = of.text(tree, "EnumerationContext")
+
+    def events(self):
+        """What was told of the job meanwhile, an event a pull."""
+        tree = self.send("pull", URI=self.all_classes, CONTEXT=self.subscription)
+        told = [of.local(event) for event in of.element(tree, "Items")]
+        of.check(told == ["__InstanceCreationEvent"], f"events {told}")
+
 
 class WsmancliUtf16(Wsmancli):
     """The same with `-j utf-16`."""
@@ -151,3 +167,37 @@ class CimCmdlets(Shape):
         of.check(self.instance_id, "no job")
         query = f"select * from Msvm_ConcreteJob where InstanceID = '{self.instance_id}'"
         of.follow(lambda: self.read_query(query))
+
+    def classes(self):
+        """Get-CimClass: of all classes, and of one, with what Invoke-CimMethod needs to know of a method."""
+        tree = self.send("classes")
+        names = [found.get("NAME") for found in tree.iter("CLASS")]
+        context = of.elements(tree, "EnumerationContext")
+        while context and context[0].text:
+            tree = self.send("pull", URI=CLASSES, CONTEXT=context[0].text)
+            names += [found.get("NAME") for found in tree.iter("CLASS")]
+            context = [] if of.elements(tree, "EndOfSequence") else of.elements(tree, "EnumerationContext")
+        of.check(of.SERVICE in names and "CIM_ManagedElement" in names, f"only the classes {names}")
+        of.check(len(names) == len(set(names)), "a class came twice")
+        (one,) = self.send("class", CLASS=of.SERVICE).iter("CLASS")
+        of.check(one.get("DERIVATION", "").startswith("CIM_Service,"), f"derived from {one.get('DERIVATION')}")
+        methods = {method.get("NAME"): method for method in one.iter("METHOD")}
+        parameters = [part.get("NAME") for part in methods["InitiateFailback"] if part.tag.startswith("PARAMETER")]
+        expected = ["ComputerSystem", "ReplicationSettingData", "RecoveryPointIdentifier", "Job"]
+        of.check(parameters == expected, f"parameters {parameters}")
+
+    def association(self):
+        """Get-CimAssociatedInstance: the settings of the machine."""
+        tree = self.send("associated", URI=of.ALL_CLASSES, RESULT=SETTINGS)
+        found = of.elements(tree, SETTINGS)
+        of.check(len(found) == 1, f"{len(found)} settings")
+        self.settings = of.text(found[0], "InstanceID")
+        of.check(self.machine.guid.upper() in self.settings.upper(), "the settings of another machine")
+
+    def put(self):
+        """Set-CimInstance: one property changes, and the others, whatever stands there, do not."""
+        uri = f"{self.family}/{SETTINGS}"
+        changed = {"CLASS": SETTINGS, "KEY": "InstanceID", "VALUE": self.settings, "MODIFIED": "RecoveryHistory"}
+        tree = self.send("put", URI=uri, NEW="9", **changed)
+        of.check(of.text(tree, "RecoveryHistory") == "9", "the property did not change")
+        of.check("not among" not in (of.elements(tree, "Caption")[0].text or ""), "another property changed")

@@ -79,6 +79,7 @@ fn names(element: Element<'_>, kind: &str) -> Vec<String> {
     named.filter_map(|child| child.attribute("", "NAME")).map(std::borrow::Cow::into_owned).collect()
 }
 
+//= CIM-13
 #[test]
 fn every_class_is_strict_cim_xml() {
     let schema = Schema::builtin();
@@ -103,6 +104,7 @@ fn every_class_is_strict_cim_xml() {
 }
 
 /// What a reader makes of the parameters of a method: name, type or class, and direction.
+//= CIM-13
 #[test]
 fn a_method_tells_its_parameters_and_return_values() {
     let class = Schema::builtin().class_by_name("Msvm_ReplicationService").expect("it is served");
@@ -210,6 +212,7 @@ fn instance(class: &Class, filled: bool) -> CimInstance {
 
 /// What our encoder writes, plain and with precise arrays, is valid by the schemas that we hand out. The judge is
 /// libxml2's xmllint; where there is none, the clients' test in `conformance/clients` does the same over the wire.
+//= MAP-01, MAP-02, MAP-03, MAP-04, MAP-05, MAP-08, MAP-09, MAP-10, MAP-12
 #[test]
 fn what_the_encoder_writes_is_valid_by_the_schema_of_its_class() {
     if Command::new("xmllint").arg("--version").output().is_err() {
