@@ -30,9 +30,10 @@ impl Endpoint {
         let class = self.schema.class(resource.class()?);
         journal.class = Some(Arc::clone(&class.name));
         self.check_class(call, class.id)?;
-        self.check_action(invoke, resource)?;
+        let named = |refusal| fault::named_action(refusal, &request.action);
+        self.check_action(invoke, resource).map_err(named)?;
         self.check_input_namespace(invoke, class.id)?;
-        let (index, method) = find_method(class, &invoke.method)?;
+        let (index, method) = find_method(class, &invoke.method).map_err(named)?;
         let row = self.registry.method(class.id, &method.name, self.schema).map_err(wscim::fault_of)?;
         access::check(call.principal, access::method_role(row.access), &method.name)?;
         access::check_method(call.permissions, &method.name)?;

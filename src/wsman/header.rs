@@ -212,7 +212,7 @@ impl<'d> Headers<'d> {
             return Err(Box::new(fault::message_information_header_required(what)));
         }
         if self.to.is_some_and(|to| trimmed(to).is_empty()) {
-            return Err(Box::new(fault::invalid_message_information_header("the header wsa:To is empty")));
+            return Err(Box::new(fault::message_information_header_required("the header wsa:To is empty")));
         }
         if self.message_id.is_some_and(|id| trimmed(id).is_empty()) {
             return Err(Box::new(fault::invalid_message_information_header("the header wsa:MessageID is empty")));
