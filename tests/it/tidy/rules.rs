@@ -52,8 +52,8 @@ pub(super) fn unfinished_errors(file: &SourceFile) -> Vec<String> {
     errors
 }
 
-/// Unsafe code stands in one file of a crate, and each use of it directly under a comment that says why it is sound. A type of a
-/// foreign function (`unsafe extern "C" fn`) does nothing by itself.
+/// Unsafe code stands in one file of a crate, and each use of it directly under a comment that says why it is sound. A
+/// type of a foreign function (`unsafe extern "C" fn`) does nothing by itself.
 pub(super) fn unsafe_errors(file: &SourceFile) -> Vec<String> {
     let mut errors = Vec::new();
     let lines: Vec<&str> = file.text.lines().collect();
