@@ -32,6 +32,9 @@ impl Scope {
 /// The dialects that are served, as a refusal lists them.
 const DIALECTS: [&str; 4] = [uri::DIALECT_WQL, uri::DIALECT_ASSOCIATION, uri::DIALECT_SELECTOR, uri::DIALECT_XPATH];
 
+/// Characters of one value in a selector filter: an open enumeration holds it.
+const VALUE_CHARACTERS_MAX: usize = 2_048;
+
 impl Exchange<'_> {
     /// Finds out what an Enumerate is about.
     //= ENU-07, ENU-09, ENU-11, ENU-29
@@ -150,6 +153,9 @@ fn demanded(class: &Class, selector: &Selector) -> Result<(u16, Value), Fault> {
     };
     if text.contains(['"', '\'']) {
         return Err(refused("its value holds a quote".to_owned()));
+    }
+    if text.chars().nth(VALUE_CHARACTERS_MAX).is_some() {
+        return Err(refused(format!("its value is longer than {VALUE_CHARACTERS_MAX} characters")));
     }
     let value = Value::parse(property.cim_type, text).map_err(|error| refused(error.to_string()))?;
     Ok((slot, value))

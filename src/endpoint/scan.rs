@@ -84,6 +84,8 @@ pub(crate) struct Bounds<'b> {
 const BRIEF_INSTANCES: u32 = 1_024;
 /// Instances that a brief scan may pass over, since they are kept from the caller: as many milliseconds.
 const BRIEF_PASSED_OVER: usize = 8_192;
+/// Nodes of an expression that cost as much as one instance that is looked at without one.
+const NODES_OF_INSTANCE: u64 = 16;
 /// Instances between two looks at the clock.
 const CLOCK_INSTANCES: u32 = 256;
 
@@ -161,6 +163,16 @@ impl Scan {
     /// Whether the items are fragments, so that there is no reference to them.
     pub(crate) fn projects(&self) -> bool {
         self.condition.as_ref().and_then(Condition::query).is_some_and(|query| query.projection().is_some())
+    }
+
+    /// How much one instance costs to look at, in instances of a scan without an expression.
+    fn weight(&self) -> u32 {
+        match &self.condition {
+            Some(Condition::XPath(expression)) => {
+                u32::try_from(expression.cost() / NODES_OF_INSTANCE).map_or(u32::MAX, |weight| weight.max(1))
+            }
+            _ => 1,
+        }
     }
 
     /// How many items there are in all, when that can be told without looking at them.
@@ -322,7 +334,7 @@ struct PageSink<'s, 'c> {
     scan: &'s Scan,
     items: &'s mut Vec<u8>,
     taken: u32,
-    /// Instances looked at.
+    /// Instances looked at, each counted as many times as it costs to ask it.
     examined: u32,
     /// Characters of the items, counted when there is a bound.
     characters: usize,
@@ -333,7 +345,7 @@ struct PageSink<'s, 'c> {
 
 impl Sink for PageSink<'_, '_> {
     fn push(&mut self, key: Key, instance: CimInstance) -> ControlFlow<()> {
-        self.examined = self.examined.saturating_add(1);
+        self.examined = self.examined.saturating_add(self.scan.weight());
         if let Some(full) = self.out_of_time() {
             self.full = full;
             return ControlFlow::Break(());
@@ -375,11 +387,15 @@ impl Sink for PageSink<'_, '_> {
 
 impl PageSink<'_, '_> {
     fn out_of_time(&self) -> Option<Full> {
+        let weight = self.scan.weight();
+        // Where one instance costs much, each is time for a look; the first is always asked, so that a scan gets on.
+        let is_due = || match weight {
+            1 => self.examined.is_multiple_of(CLOCK_INSTANCES),
+            more => more < self.examined,
+        };
         match self.bounds.pace {
             Pace::Brief if BRIEF_INSTANCES < self.examined => Some(Full::Moment),
-            Pace::Until(passed) if self.examined.is_multiple_of(CLOCK_INSTANCES) && passed(self.bounds.timeout) => {
-                Some(Full::Time)
-            }
+            Pace::Until(passed) if is_due() && passed(self.bounds.timeout) => Some(Full::Time),
             _ => None,
         }
     }

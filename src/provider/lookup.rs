@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::cim::{CimError, CimInstance, ClassId, ObjectPath, Schema, Value};
+use crate::cim::{CimError, CimInstance, ClassId, ObjectPath, Query, Schema, Value};
 
 use super::msvm::{named_vm, parse_guid};
 use super::{Dimension, Flow, Found, Key, Permissions, Provider, ReadContext, Registry, Sink};
@@ -62,8 +62,10 @@ fn find(registry: &Registry, cx: &ReadContext<'_>, path: &ObjectPath) -> Result<
         }
     }
     let mut matches = Matches { schema: cx.schema, path, found: Vec::new() };
+    // The keys that are given are found by index where there is one: with one end of an association, its pairs.
+    let query = Query::equal(path.class, path.keys.clone());
     for provider in searched {
-        if provider.enumerate(cx, None, None, &mut matches) == Flow::Stopped {
+        if provider.enumerate(cx, Some(&query), None, &mut matches) == Flow::Stopped {
             break;
         }
     }

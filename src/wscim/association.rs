@@ -10,6 +10,8 @@ use super::epr::path_from_epr;
 
 /// Properties that may be named.
 const PROPERTIES_MAX: usize = 512;
+/// Octets of a name: what an open enumeration holds of its question is bounded.
+const NAME_OCTETS_MAX: usize = 256;
 
 /// Reads the element of a filter in this dialect; classes are named in `namespace`. What is empty counts as absent:
 /// clients send empty elements.
@@ -77,7 +79,7 @@ impl<'d> Parts<'d> {
                 };
             }
             "IncludeResultProperty" if known => {
-                let property = trimmed(child).into_owned();
+                let property = named(child)?;
                 if PROPERTIES_MAX <= self.properties.len() {
                     return Err(fault::cannot_process_filter(format!(
                         "more than {PROPERTIES_MAX} properties are named"
@@ -100,9 +102,19 @@ impl<'d> Parts<'d> {
         if slot.is_some() {
             return Err(twice(child));
         }
-        *slot = Some(trimmed(child).into_owned()).filter(|text| !text.is_empty());
+        *slot = Some(named(child)?).filter(|text| !text.is_empty());
         Ok(())
     }
+}
+
+/// The name that an element holds.
+fn named(child: Element<'_>) -> Result<String, Fault> {
+    let text = trimmed(child);
+    if NAME_OCTETS_MAX < text.len() {
+        let what = format!("the text of wsmb:{} is longer than {NAME_OCTETS_MAX} octets", clipped(child.local()));
+        return Err(fault::cannot_process_filter(what));
+    }
+    Ok(text.into_owned())
 }
 
 fn twice(child: Element<'_>) -> Fault {
@@ -150,6 +162,13 @@ mod tests {
             read(&format!("<b:AssociationInstances>{OBJECT}{}</b:AssociationInstances>", one.repeat(count)))
         };
         assert!(many(512).is_ok() && many(513).is_err());
+        let long = |child: &str, octets: usize| {
+            let name = "x".repeat(octets);
+            read(&format!("<b:AssociationInstances>{OBJECT}<b:{child}>{name}</b:{child}></b:AssociationInstances>"))
+        };
+        for child in ["IncludeResultProperty", "Role", "ResultRole"] {
+            assert!(long(child, 256).is_ok() && long(child, 257).is_err(), "{child}");
+        }
     }
 
     fn part() -> impl Strategy<Value = String> {

@@ -309,3 +309,29 @@ fn reference_keys_are_values_of_their_own() {
     assert!(!by("Msvm_ComputerSystem.Name=\"00000000-0000-0000-0000-0000000000A1\""));
     assert!(!by("Msvm_ReplicationService.Name=\"HOST\""));
 }
+
+#[test]
+fn one_end_of_an_association_is_looked_up_by_index() {
+    let schema = Schema::builtin();
+    let class = schema.class_by_name("Msvm_SnapshotOfVirtualSystem").unwrap();
+    let (mut view, permissions) = (view(), Permissions::unlimited());
+    let web = VmId(Uuid::from_u128(0xA1));
+    let first = (**view.point(PointId(Uuid::from_u128(0xB1))).unwrap()).clone();
+    let many = (1..=20_000).map(|number| RecoveryPoint { id: PointId(Uuid::from_u128(number)), ..first.clone() });
+    view.apply(Change::Points(web, many.collect()));
+    let registry = Registry::new(schema).unwrap();
+    let cx = ReadContext::new(&view, &permissions, schema, NOW);
+    let by = |number: u128| {
+        let id = Uuid::from_u128(number).as_hyphenated().to_string().to_uppercase();
+        let text = format!("Msvm_VirtualSystemSettingData.InstanceID=\"Microsoft:{id}\"");
+        let key = Value::from(ObjectPath::parse_wmi(&text, schema).unwrap());
+        let keys = vec![(class.slot("Dependent").unwrap(), key)];
+        registry.get(&cx, &ObjectPath { namespace: None, class: class.id, keys }).is_ok()
+    };
+    let begun = std::time::Instant::now();
+    for _ in 0..100 {
+        assert!(by(19_999) && !by(20_001));
+    }
+    // A walk over all pairs takes longer than this for a few of the two hundred.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+}

@@ -130,3 +130,30 @@ fn the_requests_own_timeout_counts() {
     respond(step(&endpoint, &view, &short, Pace::Until(&passed)));
     assert_eq!(seen.get(), Duration::from_millis(2_500));
 }
+
+#[test]
+fn a_costly_expression_is_asked_elsewhere_and_under_the_clock() {
+    let (endpoint, view) = (endpoint(), large_view());
+    let with =
+        |action: &str, body: &str| request(action, "", body).replace("/v2/*<", "/v2/Msvm_VirtualSystemSettingData<");
+    let filter =
+        format!("<w:Filter>{} and ElementName = 'point 5'</w:Filter>", ["contains(/,'point')"; 16].join(" and "));
+    let opened = with("Enumerate", &format!("<n:Enumerate>{filter}</n:Enumerate>"));
+    let (text, answer) = respond(step(&endpoint, &view, &opened, Pace::Brief));
+    assert!(!answer.is_fault, "{text}");
+    let pull = with(
+        "Pull",
+        "<n:Pull><n:EnumerationContext>uuid:00000000-0000-0000-0000-00000000A001</n:EnumerationContext></n:Pull>",
+    );
+    assert!(matches!(step(&endpoint, &view, &pull, Pace::Brief), Step::Elsewhere));
+    let looks = std::cell::Cell::new(0_u32);
+    let passed = |_| {
+        looks.set(looks.get() + 1);
+        looks.get() == 2
+    };
+    // Two looks at the clock, so two instances: the next Pull goes on behind them.
+    let (text, _) = respond(step(&endpoint, &view, &pull, Pace::Until(&passed)));
+    assert!(text.contains("w:TimedOut") && looks.get() == 2, "{text}");
+    let (text, _) = respond(step(&endpoint, &view, &pull, Pace::Until(&|_| false)));
+    assert!(text.contains("point 5<"), "{text}");
+}

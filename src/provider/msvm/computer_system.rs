@@ -128,7 +128,12 @@ impl Provider for ComputerSystems {
     }
 
     fn find(&self, cx: &ReadContext<'_>, path: &ObjectPath) -> Found {
-        let Some(name) = text_of(path, self.slots.name) else { return Found::Unnamed };
+        let Some(name) = text_of(path, self.slots.name) else {
+            // No system is of another class: there is nothing to look for.
+            let of_another = |class: &str| !class.eq_ignore_ascii_case("Msvm_ComputerSystem");
+            let creation = text_of(path, self.slots.creation_class_name);
+            return if creation.is_some_and(of_another) { Found::Nothing } else { Found::Unnamed };
+        };
         if name.eq_ignore_ascii_case(cx.view.host_name()) {
             return Found::Instance(self.host(cx));
         }

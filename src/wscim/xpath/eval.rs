@@ -1,6 +1,7 @@
 //! Asks an instance, by the rules of XPath 1.0 for comparisons and conversions.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::{Axis, Expression, Function, Operator, Path, Step, Test};
 use crate::cim::{CimInstance, Class, Schema, Value as CimValue};
@@ -8,11 +9,11 @@ use crate::wscim::instance::wire_text;
 
 pub(super) fn truth(expression: &Expression, schema: &Schema, instance: &CimInstance) -> bool {
     let class = schema.class(instance.class);
-    Asked { schema, class, instance }.value(expression, Node::Instance).truth()
+    Asked { schema, class, instance }.truth(expression, Node::Instance)
 }
 
 /// A node of the tree that stands for an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Node {
     Document,
     Instance,
@@ -22,39 +23,12 @@ enum Node {
     Text(u16, usize),
 }
 
-enum Value {
-    Nodes(Vec<(Node, String)>),
-    Text(String),
+/// A value; the texts of nodes are made when they are asked for.
+enum Value<'e> {
+    Nodes(Vec<Node>),
+    Text(Cow<'e, str>),
     Number(f64),
     Truth(bool),
-}
-
-impl Value {
-    fn truth(&self) -> bool {
-        match self {
-            Self::Nodes(nodes) => !nodes.is_empty(),
-            Self::Text(text) => !text.is_empty(),
-            Self::Number(number) => *number != 0.0 && !number.is_nan(),
-            Self::Truth(truth) => *truth,
-        }
-    }
-
-    fn text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Nodes(nodes) => Cow::Borrowed(nodes.first().map_or("", |(_, text)| text)),
-            Self::Text(text) => Cow::Borrowed(text),
-            Self::Number(number) => Cow::Owned(number_text(*number)),
-            Self::Truth(truth) => Cow::Borrowed(if *truth { "true" } else { "false" }),
-        }
-    }
-
-    fn number(&self) -> f64 {
-        match self {
-            Self::Number(number) => *number,
-            Self::Truth(truth) => f64::from(u8::from(*truth)),
-            Self::Nodes(_) | Self::Text(_) => text_number(&self.text()),
-        }
-    }
 }
 
 struct Asked<'a> {
@@ -64,41 +38,63 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn value(&self, expression: &Expression, context: Node) -> Value {
+    fn truth(&self, expression: &Expression, context: Node) -> bool {
+        truth_of(&self.value(expression, context))
+    }
+
+    fn value<'e>(&self, expression: &'e Expression, context: Node) -> Value<'e> {
         match expression {
-            Expression::Any(parts) => Value::Truth(parts.iter().any(|part| self.value(part, context).truth())),
-            Expression::All(parts) => Value::Truth(parts.iter().all(|part| self.value(part, context).truth())),
+            Expression::Any(parts) => Value::Truth(parts.iter().any(|part| self.truth(part, context))),
+            Expression::All(parts) => Value::Truth(parts.iter().all(|part| self.truth(part, context))),
             Expression::Compare(operator, left, right) => {
-                Value::Truth(compare(*operator, &self.value(left, context), &self.value(right, context)))
+                Value::Truth(self.compare(*operator, &self.value(left, context), &self.value(right, context)))
             }
             Expression::Call(function, arguments) => self.call(*function, arguments, context),
-            Expression::Path(path) => {
-                let nodes = self.nodes(path, context);
-                Value::Nodes(nodes.into_iter().map(|node| (node, self.text_of(node))).collect())
-            }
-            Expression::Text(text) => Value::Text(text.clone()),
+            Expression::Path(path) => Value::Nodes(self.nodes(path, context)),
+            Expression::Text(text) => Value::Text(Cow::Borrowed(text)),
             Expression::Number(number) => Value::Number(*number),
         }
     }
 
-    fn call(&self, function: Function, arguments: &[Expression], context: Node) -> Value {
+    fn text<'v>(&self, value: &'v Value<'_>) -> Cow<'v, str> {
+        match value {
+            Value::Nodes(nodes) => Cow::Owned(nodes.first().map_or_else(String::new, |node| self.text_of(*node))),
+            Value::Text(text) => Cow::Borrowed(text),
+            Value::Number(number) => Cow::Owned(number_text(*number)),
+            Value::Truth(truth) => Cow::Borrowed(if *truth { "true" } else { "false" }),
+        }
+    }
+
+    fn number(&self, value: &Value<'_>) -> f64 {
+        match value {
+            Value::Number(number) => *number,
+            Value::Truth(truth) => f64::from(u8::from(*truth)),
+            Value::Nodes(_) | Value::Text(_) => text_number(&self.text(value)),
+        }
+    }
+
+    fn call<'e>(&self, function: Function, arguments: &'e [Expression], context: Node) -> Value<'e> {
         let given = |at: usize| arguments.get(at).map(|argument| self.value(argument, context));
         // A function without its argument is about the context node.
-        let first = || given(0).unwrap_or_else(|| Value::Text(self.text_of(context)));
-        let second = || given(1).unwrap_or_else(|| Value::Text(String::new()));
+        let first = || given(0).unwrap_or_else(|| Value::Nodes(vec![context]));
+        let text = |at: usize| given(at).map_or_else(String::new, |value| self.text(&value).into_owned());
         match function {
-            Function::Boolean => Value::Truth(first().truth()),
-            Function::Not => Value::Truth(!first().truth()),
+            Function::Boolean => Value::Truth(truth_of(&first())),
+            Function::Not => Value::Truth(!truth_of(&first())),
             Function::True => Value::Truth(true),
             Function::False => Value::Truth(false),
-            Function::Number => Value::Number(first().number()),
-            Function::String => Value::Text(first().text().into_owned()),
-            Function::StringLength => Value::Number(count(first().text().chars().count())),
-            Function::NormalizeSpace => Value::Text(first().text().split_whitespace().collect::<Vec<_>>().join(" ")),
-            Function::Contains => Value::Truth(first().text().contains(&*second().text())),
-            Function::StartsWith => Value::Truth(first().text().starts_with(&*second().text())),
+            Function::Number => Value::Number(self.number(&first())),
+            Function::String => Value::Text(self.text(&first()).into_owned().into()),
+            Function::StringLength => Value::Number(count(self.text(&first()).chars().count())),
+            Function::NormalizeSpace => {
+                let text = self.text(&first()).split_whitespace().collect::<Vec<_>>().join(" ");
+                Value::Text(text.into())
+            }
+            Function::Contains => Value::Truth(text(0).contains(&text(1))),
+            Function::StartsWith => Value::Truth(text(0).starts_with(&text(1))),
             Function::Concat => {
-                Value::Text(arguments.iter().map(|part| self.value(part, context).text().into_owned()).collect())
+                let parts = arguments.iter().map(|part| self.text(&self.value(part, context)).into_owned());
+                Value::Text(parts.collect::<String>().into())
             }
             Function::Count => match given(0) {
                 Some(Value::Nodes(nodes)) => Value::Number(count(nodes.len())),
@@ -106,10 +102,10 @@ impl<'a> Asked<'a> {
             },
             Function::LocalName => {
                 let node = match given(0) {
-                    Some(Value::Nodes(nodes)) => nodes.first().map(|(node, _)| *node),
+                    Some(Value::Nodes(nodes)) => nodes.first().copied(),
                     _ => Some(context),
                 };
-                Value::Text(node.map_or("", |node| self.name_of(node)).to_owned())
+                Value::Text(node.map_or("", |node| self.name_of(node)).to_owned().into())
             }
         }
     }
@@ -117,16 +113,15 @@ impl<'a> Asked<'a> {
     fn nodes(&self, path: &Path, context: Node) -> Vec<Node> {
         let mut nodes = vec![if path.is_absolute { Node::Document } else { context }];
         for step in &path.steps {
-            let mut next: Vec<Node> = Vec::new();
-            for node in nodes {
-                for found in self.step(step, node) {
-                    let holds = |predicate: &Expression| self.value(predicate, found).truth();
-                    if step.predicates.iter().all(holds) && !next.contains(&found) {
-                        next.push(found);
-                    }
+            let found: Vec<Node> = match nodes.as_slice() {
+                [only] => self.step(step, *only),
+                several => {
+                    let mut seen = HashSet::new();
+                    several.iter().flat_map(|node| self.step(step, *node)).filter(|node| seen.insert(*node)).collect()
                 }
-            }
-            nodes = next;
+            };
+            let holds = |node: &Node| step.predicates.iter().all(|predicate| self.truth(predicate, *node));
+            nodes = found.into_iter().filter(holds).collect();
         }
         nodes
     }
@@ -216,37 +211,73 @@ fn count(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
 
-/// A comparison with a set of nodes holds when it holds for one of them.
-fn compare(operator: Operator, left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Nodes(nodes), Value::Truth(_)) => compare_single(operator, &Value::Truth(!nodes.is_empty()), right),
-        (Value::Truth(_), Value::Nodes(nodes)) => compare_single(operator, left, &Value::Truth(!nodes.is_empty())),
-        (Value::Nodes(left), right) => {
-            left.iter().any(|(_, text)| compare(operator, &Value::Text(text.clone()), right))
-        }
-        (left, Value::Nodes(right)) => {
-            right.iter().any(|(_, text)| compare_single(operator, left, &Value::Text(text.clone())))
-        }
-        (left, right) => compare_single(operator, left, right),
+fn truth_of(value: &Value<'_>) -> bool {
+    match value {
+        Value::Nodes(nodes) => !nodes.is_empty(),
+        Value::Text(text) => !text.is_empty(),
+        Value::Number(number) => *number != 0.0 && !number.is_nan(),
+        Value::Truth(truth) => *truth,
     }
 }
 
-#[expect(clippy::float_cmp, reason = "XPath compares numbers exactly")]
-fn compare_single(operator: Operator, left: &Value, right: &Value) -> bool {
-    let by_truth = matches!(left, Value::Truth(_)) || matches!(right, Value::Truth(_));
-    let by_number = matches!(left, Value::Number(_)) || matches!(right, Value::Number(_));
-    let equal = || match (by_truth, by_number) {
-        (true, _) => left.truth() == right.truth(),
-        (false, true) => left.number() == right.number(),
-        (false, false) => left.text() == right.text(),
-    };
-    match operator {
-        Operator::Equal => equal(),
-        Operator::NotEqual => !equal(),
-        Operator::Less => left.number() < right.number(),
-        Operator::LessOrEqual => left.number() <= right.number(),
-        Operator::Greater => left.number() > right.number(),
-        Operator::GreaterOrEqual => left.number() >= right.number(),
+impl Asked<'_> {
+    /// A comparison with a set of nodes holds when it holds for one of them.
+    fn compare(&self, operator: Operator, left: &Value<'_>, right: &Value<'_>) -> bool {
+        let single = |node: &Node| Value::Text(self.text_of(*node).into());
+        match (left, right) {
+            (Value::Nodes(left), Value::Nodes(right)) => self.compare_sets(operator, left, right),
+            (Value::Nodes(nodes), Value::Truth(_)) => {
+                self.compare_single(operator, &Value::Truth(!nodes.is_empty()), right)
+            }
+            (Value::Truth(_), Value::Nodes(nodes)) => {
+                self.compare_single(operator, left, &Value::Truth(!nodes.is_empty()))
+            }
+            (Value::Nodes(left), right) => left.iter().any(|node| self.compare_single(operator, &single(node), right)),
+            (left, Value::Nodes(right)) => right.iter().any(|node| self.compare_single(operator, left, &single(node))),
+            (left, right) => self.compare_single(operator, left, right),
+        }
+    }
+
+    /// Whether the comparison holds for a pair of nodes, without a look at each pair: large sets come from a few
+    /// characters.
+    fn compare_sets(&self, operator: Operator, left: &[Node], right: &[Node]) -> bool {
+        let texts = |nodes: &[Node]| nodes.iter().map(|node| self.text_of(*node)).collect::<HashSet<_>>();
+        let limit = |nodes: &[Node], of: fn(f64, f64) -> f64| {
+            let numbers = nodes.iter().map(|node| text_number(&self.text_of(*node)));
+            numbers.filter(|number| !number.is_nan()).reduce(of)
+        };
+        let (least, most) = (|nodes: &[Node]| limit(nodes, f64::min), |nodes: &[Node]| limit(nodes, f64::max));
+        if left.is_empty() || right.is_empty() {
+            return false;
+        }
+        match operator {
+            Operator::Equal => !texts(left).is_disjoint(&texts(right)),
+            // Only where both sides hold one and the same text is no pair unequal.
+            Operator::NotEqual => texts(left).union(&texts(right)).nth(1).is_some(),
+            Operator::Less => least(left).zip(most(right)).is_some_and(|(left, right)| left < right),
+            Operator::LessOrEqual => least(left).zip(most(right)).is_some_and(|(left, right)| left <= right),
+            Operator::Greater => most(left).zip(least(right)).is_some_and(|(left, right)| left > right),
+            Operator::GreaterOrEqual => most(left).zip(least(right)).is_some_and(|(left, right)| left >= right),
+        }
+    }
+
+    #[expect(clippy::float_cmp, reason = "XPath compares numbers exactly")]
+    fn compare_single(&self, operator: Operator, left: &Value<'_>, right: &Value<'_>) -> bool {
+        let by_truth = matches!(left, Value::Truth(_)) || matches!(right, Value::Truth(_));
+        let by_number = matches!(left, Value::Number(_)) || matches!(right, Value::Number(_));
+        let equal = || match (by_truth, by_number) {
+            (true, _) => truth_of(left) == truth_of(right),
+            (false, true) => self.number(left) == self.number(right),
+            (false, false) => self.text(left) == self.text(right),
+        };
+        match operator {
+            Operator::Equal => equal(),
+            Operator::NotEqual => !equal(),
+            Operator::Less => self.number(left) < self.number(right),
+            Operator::LessOrEqual => self.number(left) <= self.number(right),
+            Operator::Greater => self.number(left) > self.number(right),
+            Operator::GreaterOrEqual => self.number(left) >= self.number(right),
+        }
     }
 }
 

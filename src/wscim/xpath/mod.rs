@@ -24,17 +24,19 @@ use crate::cim::{CimInstance, Schema};
 const OCTETS_MAX: usize = 16_384;
 /// Depth of parentheses, predicates and calls.
 const DEPTH_MAX: u16 = 32;
-/// Steps, comparisons and calls together.
+/// Steps, comparisons, calls, literals and parentheses together.
 const PARTS_MAX: u16 = 256;
 /// What an expression may cost for one instance: nodes looked at, with the predicates of each.
-const COST_MAX: u64 = 4_096;
-/// Nodes that `*` is taken to find: no class has many more properties.
-const FAN: u64 = 64;
+const COST_MAX: u64 = 16_384;
+/// Nodes that `*`, or the name of a property that is an array, is taken to find: no array has more items. As many
+/// make the text of an instance.
+const FAN: u64 = 256;
 
 /// An expression, read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct XPath {
     expression: Expression,
+    cost: u64,
 }
 
 /// What is wrong in an expression, and at which character of it.
@@ -57,7 +59,13 @@ impl std::error::Error for XPathError {}
 impl XPath {
     /// Reads an expression. `namespace` resolves the prefixes that are in scope where it stands.
     pub fn parse(text: &str, namespace: &dyn Fn(&str) -> Option<String>) -> Result<Self, XPathError> {
-        parse::parse(text, namespace).map(|expression| Self { expression })
+        let expression = parse::parse(text, namespace)?;
+        Ok(Self { cost: expression.cost(Level::Instance), expression })
+    }
+
+    /// What it costs to ask one instance, at most: about as many nodes are looked at.
+    pub fn cost(&self) -> u64 {
+        self.cost
     }
 
     /// Whether the expression is true of an instance: a set of nodes is when it is not empty.
@@ -106,26 +114,35 @@ enum Function {
     True,
 }
 
+/// How deep the context node lies, at most; the nodes above an element of a property hold the text of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Document,
+    Instance,
+    Property,
+}
+
+impl Level {
+    /// What the text of a node costs.
+    fn text(self) -> u64 {
+        if self == Self::Property { 1 } else { FAN }
+    }
+}
+
 impl Expression {
     /// Nodes that are looked at to evaluate it once, at most. Predicates within predicates multiply.
-    fn cost(&self) -> u64 {
-        let of_all = |parts: &[Self]| parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.cost()));
+    fn cost(&self, level: Level) -> u64 {
         match self {
-            Self::Any(parts) | Self::All(parts) | Self::Call(_, parts) => of_all(parts).saturating_add(1),
-            Self::Compare(_, left, right) => left.cost().saturating_add(right.cost()),
+            Self::Call(Function::LocalName, parts) if parts.is_empty() => 1,
+            // It is about the text of the context node.
+            Self::Call(
+                Function::Number | Function::NormalizeSpace | Function::String | Function::StringLength,
+                parts,
+            ) if parts.is_empty() => level.text().saturating_add(1),
+            Self::Any(parts) | Self::All(parts) | Self::Call(_, parts) => cost_of_all(parts, level).saturating_add(1),
+            Self::Compare(_, left, right) => left.cost(level).saturating_add(right.cost(level)),
             Self::Text(_) | Self::Number(_) => 1,
-            Self::Path(path) => {
-                let (mut nodes, mut cost) = (1_u64, 1_u64);
-                for step in &path.steps {
-                    nodes = nodes.saturating_mul(match (step.axis, &step.test) {
-                        (Axis::Itself, _) | (Axis::Child, Test::Name { .. } | Test::Text) => 1,
-                        _ => FAN,
-                    });
-                    let each = of_all(&step.predicates).saturating_add(1);
-                    cost = cost.saturating_add(nodes.saturating_mul(each));
-                }
-                cost
-            }
+            Self::Path(path) => path.cost(level),
         }
     }
 
@@ -140,6 +157,47 @@ struct Path {
     /// Whether it begins at the document.
     is_absolute: bool,
     steps: Vec<Step>,
+}
+
+impl Path {
+    fn cost(&self, context: Level) -> u64 {
+        let mut level = if self.is_absolute { Level::Document } else { context };
+        let (mut nodes, mut cost) = (1_u64, 1_u64);
+        // What the texts of the instance and of the document cost, where the path may end at one of them.
+        let mut text = level.text();
+        for step in &self.steps {
+            let each = |level: Level| cost_of_all(&step.predicates, level).saturating_add(1);
+            match (step.axis, level) {
+                (Axis::Itself, _) | (Axis::Child, Level::Property) => {}
+                (Axis::Child, Level::Document) => level = Level::Instance,
+                (Axis::Child, Level::Instance) => {
+                    (level, text) = (Level::Property, 0);
+                    // A name leads to one element or to the items of one array: only what is done with each multiplies.
+                    if step.test != Test::Text {
+                        nodes = nodes.saturating_mul(FAN);
+                    }
+                }
+                (Axis::Descendant, _) => {
+                    // From the document, the instance is among them.
+                    if level == Level::Document {
+                        cost = cost.saturating_add(each(Level::Instance));
+                    } else {
+                        text = 0;
+                    }
+                    level = Level::Property;
+                    nodes = nodes.saturating_mul(FAN);
+                }
+            }
+            let is_plain_name = matches!(step.test, Test::Name { .. }) && step.predicates.is_empty();
+            let looked_at = if is_plain_name && step.axis == Axis::Child { 1 } else { nodes };
+            cost = cost.saturating_add(looked_at.saturating_mul(each(level)));
+        }
+        cost.saturating_add(text)
+    }
+}
+
+fn cost_of_all(parts: &[Expression], level: Level) -> u64 {
+    parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.cost(level)))
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,8 @@
 
 use super::lex::{Lexer, Token, TokenKind};
 use super::{
-    Axis, COST_MAX, DEPTH_MAX, Expression, Function, OCTETS_MAX, Operator, PARTS_MAX, Path, Step, Test, XPathError,
+    Axis, COST_MAX, DEPTH_MAX, Expression, Function, Level, OCTETS_MAX, Operator, PARTS_MAX, Path, Step, Test,
+    XPathError,
 };
 
 /// The functions that are served, with the fewest and the most arguments of each.
@@ -57,7 +58,7 @@ pub(super) fn parse(text: &str, namespace: &dyn Fn(&str) -> Option<String>) -> P
     if parser.token.kind != TokenKind::End {
         return parser.expected("an operator or the end");
     }
-    if COST_MAX < expression.cost() {
+    if COST_MAX < expression.cost(Level::Instance) {
         return Err(XPathError { position: 1, message: "it looks at too many nodes of an instance".to_owned() });
     }
     Ok(expression)
@@ -184,14 +185,17 @@ impl<'t> Parser<'t, '_> {
     fn operand(&mut self, level: u8) -> Parsed<Expression> {
         match self.token.kind {
             TokenKind::Text(text) => {
+                self.count_part()?;
                 self.take()?;
                 Ok(Expression::Text(text.to_owned()))
             }
             TokenKind::Number(number) => {
+                self.count_part()?;
                 self.take()?;
                 Ok(Expression::Number(number))
             }
             TokenKind::Sign("-") => {
+                self.count_part()?;
                 self.take()?;
                 let TokenKind::Number(number) = self.token.kind else {
                     return self.fail("arithmetic (\"-\") is not served");
@@ -200,6 +204,7 @@ impl<'t> Parser<'t, '_> {
                 Ok(Expression::Number(-number))
             }
             TokenKind::Sign("(") => {
+                self.count_part()?;
                 self.take()?;
                 let inner = self.nested(|parser| parser.any(level))?;
                 if !self.eat(")")? {
@@ -284,6 +289,7 @@ impl<'t> Parser<'t, '_> {
             self.take()?;
             let goes_on = matches!(self.token.kind, TokenKind::Name(_) | TokenKind::Sign("." | ".." | "*" | "@"));
             if axis == Axis::Child && !goes_on {
+                self.count_part()?;
                 return Ok(path);
             }
         }

@@ -51,6 +51,13 @@ fn expressions_ask_the_instance() {
         "EnabledState=2.0",
         "EnabledState!=3",
         "EnabledState<ReplicationState",
+        // Two sets: one pair is enough.
+        "OperationalStatus=OperationalStatus",
+        "OperationalStatus!=OperationalStatus",
+        "OperationalStatus<OperationalStatus",
+        "OperationalStatus>=ReplicationState",
+        "OperationalStatus=EnabledState",
+        "EnabledState!=OperationalStatus",
         "EnabledState<=2 and EnabledState>=2",
         "EnabledState=3 or ReplicationState=13",
         "EnabledState=3 or EnabledState=1 or true()",
@@ -109,6 +116,11 @@ fn expressions_ask_the_instance() {
         "EnabledState=2 and EnabledState=3",
         "EnabledState>2",
         "EnabledState<'two'",
+        "EnabledState!=EnabledState",
+        "OperationalStatus=StatusDescriptions",
+        "OperationalStatus!=StatusDescriptions",
+        "EnabledState<=ElementName",
+        "EnabledState>OperationalStatus",
         "EnabledState='02'",
         "ElementName='WEB  01'",
         "''",
@@ -174,6 +186,9 @@ fn what_is_not_served_is_refused_when_it_is_read() {
         ("1.2.3", 1, "is not a number"),
         ("a ; b", 3, "has no meaning"),
         ("//*[//*[//*]]", 1, "too many nodes"),
+        ("//*[//*=//*]", 1, "too many nodes"),
+        ("*[/='a']", 1, "too many nodes"),
+        ("OperationalStatus[string(/)='a']", 1, "too many nodes"),
     ] {
         let error = XPath::parse(text, &prefixes).expect_err(text);
         assert!(error.message.contains(part), "{text}: {error}");
@@ -183,6 +198,16 @@ fn what_is_not_served_is_refused_when_it_is_read() {
     assert!(XPath::parse(&deep(32), &prefixes).is_ok() && XPath::parse(&deep(33), &prefixes).is_err());
     let wide = |parts: usize| vec!["a"; parts].join(" or ");
     assert!(XPath::parse(&wide(256), &prefixes).is_ok() && XPath::parse(&wide(257), &prefixes).is_err());
+    // What an open enumeration holds of it is bounded, whatever it is made of.
+    for part in ["'a'", "1", "-1", "(/)", "(1)"] {
+        let many = |parts: usize| XPath::parse(&vec![part; parts].join(" or "), &prefixes);
+        assert!(many(257).is_err() && many(62).is_ok(), "{part}");
+    }
+    // The text of a whole instance counts for what it is, with or without a function around it.
+    for part in ["(/)", "string()='a'", ".='a'", "contains(/Msvm_ComputerSystem,'a')", "string-length(.)=1"] {
+        let many = |parts: usize| XPath::parse(&vec![part; parts].join(" and "), &prefixes);
+        assert!(many(15).is_ok() && many(64).is_err(), "{part}");
+    }
     let long = |octets: usize| format!("a='{}'", "b".repeat(octets - 4));
     assert!(XPath::parse(&long(16_384), &prefixes).is_ok() && XPath::parse(&long(16_385), &prefixes).is_err());
 }
