@@ -19,6 +19,9 @@ use super::subscription::Subscription;
 use super::table::{Batch, Room};
 use super::{Ended, Position, Record};
 
+/// Octets of `w:Event` with its action, which a batch puts around each event.
+const FRAME_OCTETS: usize = 96;
+
 /// What is to be sent next.
 #[derive(Debug)]
 pub enum Next {
@@ -93,12 +96,13 @@ impl Endpoint {
             table.schedule(id);
             return Next::Nothing;
         }
-        let elements_max = table.get(id).map_or(1, Subscription::elements_max);
+        let elements_max = table.get(id).map_or(1, Subscription::elements_max).min(self.settings.items_max);
         let octets_max = record.delivery.envelope_octets_max.and_then(|octets| usize::try_from(octets).ok());
-        let octets_max = octets_max.unwrap_or(self.events.limits.envelope_octets_max);
+        let octets_max = octets_max.unwrap_or(usize::MAX).min(self.events.limits.envelope_octets_max);
         let octets_max = if record.delivery.utf16 { octets_max / 2 } else { octets_max };
         let octets_max = octets_max.saturating_sub(ENVELOPE_OCTETS + header_octets(&record));
-        let room = Room { elements_max, octets_max, policy: record.delivery.policy };
+        let frame_octets = if record.delivery.mode == DeliveryMode::Events { FRAME_OCTETS } else { 0 };
+        let room = Room { elements_max, octets_max, frame_octets, policy: record.delivery.policy };
         let batch = if ready { table.take(self, id, &permissions, room) } else { Batch::default() };
         if batch.too_large.is_some() {
             if record.delivery.policy == EnvelopePolicy::CancelSubscription && batch.is_empty() {

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use crate::job::Timestamp;
+use crate::provider::Permissions;
 use crate::replication::{Transition, View};
 use crate::soap::Fault;
 use crate::wscim::Resource;
@@ -103,8 +104,8 @@ pub struct Ended {
 /// What is to be durable before an answer goes out.
 #[derive(Debug)]
 pub enum SubscriptionChange {
-    /// Store a new subscription. Its sink is to be one that may be sent to.
-    Open(Arc<Record>, Progress),
+    /// Store a new subscription of an owner who may see this much. Its sink is to be one that may be sent to.
+    Open(Arc<Record>, Progress, Permissions),
     /// Store its record anew.
     Renew(Arc<Record>),
     /// Delete it.
@@ -130,10 +131,16 @@ impl Endpoint {
         self.events.table().begin(view, now);
     }
 
-    /// Takes in a subscription that was stored; the error says why it cannot go on.
-    pub fn restore_subscription(&self, record: Record, progress: Progress, now: Timestamp) -> Result<(), Fault> {
+    /// Takes in a subscription that was stored, of an owner who may see this much; the error says why it cannot go on.
+    pub fn restore_subscription(
+        &self,
+        record: Record,
+        progress: Progress,
+        permissions: Option<Permissions>,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
         let interest = self.interest(&record)?;
-        self.events.table().insert(self, Arc::new(record), interest, progress, now);
+        self.events.table().insert(self, Arc::new(record), (interest, permissions), progress, now);
         Ok(())
     }
 
@@ -146,9 +153,9 @@ impl Endpoint {
     pub fn apply_subscription(&self, change: &SubscriptionChange, now: Timestamp) -> Result<(), Fault> {
         let mut table = self.events.table();
         match change {
-            SubscriptionChange::Open(record, progress) => {
+            SubscriptionChange::Open(record, progress, permissions) => {
                 let interest = self.interest(record)?;
-                table.insert(self, Arc::clone(record), interest, *progress, now);
+                table.insert(self, Arc::clone(record), (interest, Some(permissions.clone())), *progress, now);
             }
             SubscriptionChange::Renew(record) => table.replace(Arc::clone(record)),
             SubscriptionChange::Close(record) => {

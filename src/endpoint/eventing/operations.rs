@@ -82,7 +82,8 @@ impl Exchange<'_> {
             );
         });
         let progress = Progress { position, dropped: 0 };
-        self.durable(SubscriptionChange::Open(Arc::new(record), progress), octets, encoding, journal)
+        let change = SubscriptionChange::Open(Arc::new(record), progress, self.call.permissions.clone());
+        self.durable(change, octets, encoding, journal)
     }
 
     /// Where a subscription begins: behind its bookmark, or now.
@@ -231,6 +232,7 @@ impl Exchange<'_> {
         let room = Room {
             elements_max: pull.max_elements.clamp(1, endpoint.settings.items_max),
             octets_max: self.octets_max.saturating_sub(ENVELOPE_OCTETS + self.echoed_octets_max()),
+            frame_octets: 0,
             policy: EnvelopePolicy::CancelSubscription,
         };
         let mut table = endpoint.events.table();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::Timestamp;
+use crate::provider::Permissions;
 use crate::wsman::eventing::DeliveryMode;
 
 use super::Position;
@@ -21,6 +22,8 @@ const BACK_OFF_MAX_MS: u64 = 60_000;
 pub(crate) struct Subscription {
     pub(crate) record: Arc<Record>,
     pub(crate) interest: Arc<Interest>,
+    /// What its owner could see last; none while that is not known.
+    pub(crate) permissions: Option<Permissions>,
     /// Everything up to here was delivered, dropped or not wanted.
     pub(crate) delivered: Position,
     /// Everything up to here is in a message under way.
@@ -46,10 +49,16 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(record: Arc<Record>, interest: Interest, progress: Progress, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        record: Arc<Record>,
+        (interest, permissions): (Interest, Option<Permissions>),
+        progress: Progress,
+        now: Timestamp,
+    ) -> Self {
         Self {
             record,
             interest: Arc::new(interest),
+            permissions,
             delivered: progress.position,
             taken: progress.position,
             first: None,

@@ -29,6 +29,8 @@ use super::{Ended, Position, Wakes};
 
 /// Renderings that are kept although nobody uses them at the moment.
 const RENDERED_MAX: usize = 64;
+/// Octets that the word of dropped events takes at most.
+const MARKER_OCTETS: usize = 192;
 
 /// The table.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ pub(crate) struct Table {
 pub(crate) struct Room {
     pub(crate) elements_max: u32,
     pub(crate) octets_max: usize,
+    /// What the message puts around each event.
+    pub(crate) frame_octets: usize,
     /// What becomes of an event that is too large.
     pub(crate) policy: EnvelopePolicy,
 }
@@ -134,7 +138,7 @@ impl Table {
         &mut self,
         endpoint: &Endpoint,
         record: Arc<Record>,
-        interest: Interest,
+        (interest, permissions): (Interest, Option<Permissions>),
         progress: Progress,
         now: Timestamp,
     ) {
@@ -154,7 +158,7 @@ impl Table {
         }
         // After a restart the last changes before it may have left nothing behind: what comes next is new all the same.
         let progress = Progress { position: progress.position.min(self.log.last()), ..progress };
-        let mut subscription = Subscription::new(record, interest, progress, now);
+        let mut subscription = Subscription::new(record, (interest, permissions), progress, now);
         if progress.position < self.log.floor() {
             // How many there were is not known any more, but that there were some.
             subscription.dropped = subscription.dropped.saturating_add(1);
@@ -330,7 +334,8 @@ impl Table {
         found
     }
 
-    /// The oldest change is gone: whoever was still to be told of it is told that it was dropped.
+    /// The oldest change is gone: whoever was still to be told of it is told that it was dropped. What its owner may not
+    /// see does not count: with a filter made for it, the number would tell of it.
     //= EVT-25
     fn drop_from(&mut self, endpoint: &Endpoint, gone: &Entry, news: &mut BTreeSet<Uuid>) {
         let end = gone.position.end();
@@ -345,13 +350,24 @@ impl Table {
             let host = self.template.host_name();
             let Some(subscription) = self.subscriptions.get_mut(&id) else { continue };
             let done = subscription.delivered.max(subscription.taken);
-            let lost = rendered.0.iter().filter(|change| {
-                done < Position { item: change.item, ..gone.position }
-                    && subscription.interest.wants(endpoint, gone, change, host)
-            });
-            let lost = lost.count();
-            subscription.dropped = subscription.dropped.saturating_add(u64::try_from(lost).unwrap_or(u64::MAX));
-            subscription.pending = subscription.pending.saturating_sub(u32::try_from(lost).unwrap_or(u32::MAX));
+            let lost = |rendered: &Rendered, permissions: &Permissions| {
+                let lost = rendered.0.iter().filter(|change| {
+                    done < Position { item: change.item, ..gone.position }
+                        && subscription.interest.wants(endpoint, gone, change, host)
+                        && Interest::admits(endpoint, permissions, change.class)
+                });
+                lost.count()
+            };
+            let seen = match &subscription.permissions {
+                Some(permissions) if permissions.limit_vms() => {
+                    lost(&render(endpoint, gone, &self.template, permissions), permissions)
+                }
+                Some(permissions) => lost(&rendered, permissions),
+                None => 0,
+            };
+            let passed = lost(&rendered, &Permissions::unlimited());
+            subscription.dropped = subscription.dropped.saturating_add(u64::try_from(seen).unwrap_or(u64::MAX));
+            subscription.pending = subscription.pending.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
             subscription.delivered = subscription.delivered.max(end);
             subscription.first = next;
             if let Some(next) = next {
@@ -401,7 +417,8 @@ impl Table {
     /// Takes the next events of a subscription, as far as its owner may be told of them, within the room of a message.
     /// They count as delivered with [`Table::commit`].
     pub(crate) fn take(&mut self, endpoint: &Endpoint, id: Uuid, permissions: &Permissions, room: Room) -> Batch {
-        let Some(subscription) = self.subscriptions.get(&id) else { return Batch::default() };
+        let Some(subscription) = self.subscriptions.get_mut(&id) else { return Batch::default() };
+        subscription.permissions = Some(permissions.clone());
         let dropped = (subscription.told < subscription.dropped).then_some(subscription.dropped);
         let mut batch = Batch { dropped, until: subscription.delivered, ..Batch::default() };
         let Some(first) = subscription.first else { return batch };
@@ -411,7 +428,7 @@ impl Table {
             interest: Arc::clone(&subscription.interest),
             delivered: subscription.delivered,
             room,
-            octets: 0,
+            octets: if dropped.is_some() { MARKER_OCTETS + room.frame_octets } else { 0 },
             batch: &mut batch,
         };
         let mut all = true;
@@ -566,7 +583,8 @@ impl Taker<'_> {
             }
             let told = (self.interest.shape, self.interest.family);
             let item = change.encoded(self.endpoint, entry, told, host);
-            if self.room.octets_max < self.octets + item.len() {
+            let octets = item.len() + self.room.frame_octets;
+            if self.room.octets_max < self.octets + octets {
                 if 0 < taken {
                     return false;
                 }
@@ -581,7 +599,7 @@ impl Taker<'_> {
                 }
                 continue;
             }
-            self.octets += item.len();
+            self.octets += octets;
             self.batch.items.push(item);
             self.batch.until = position;
         }

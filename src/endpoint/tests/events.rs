@@ -535,6 +535,28 @@ fn nobody_is_told_of_what_is_kept_also_when_limits_come_later() {
     assert!(matches!(lab.next(id), Next::Ended(_)));
 }
 
+//= EVT-25
+#[test]
+fn what_is_dropped_counts_only_as_far_as_its_owner_may_see_it() {
+    let lab = Lab::with(EventLimits { changes_max: 4, ..EventLimits::default() });
+    let only_web = Rule { number: 1, vms: Some(Patterns::new(["web*"])), ..Rule::default() };
+    let limits = Rules::new([only_web]).permissions(&Principal::for_tests("tester", Role::Operator));
+    lab.permissions.replace(limits);
+    let context = lab.pulled("SELECT * FROM CIM_InstModification WHERE SourceInstance ISA 'Msvm_ConcreteJob'", "");
+    let id = lab.pushed(PUSH_MODE, "", "");
+    for round in 0..9 {
+        lab.touch_job(1, &round.to_string());
+    }
+    assert_eq!(number(&lab.pull(&context, 9)), 2_150_858_793, "all of it was of db01");
+    assert!(matches!(lab.next(id), Next::Nothing));
+    lab.touch_job(2, "of web01");
+    for round in 0..4 {
+        lab.touch_job(1, &round.to_string());
+    }
+    assert!(lab.pull(&context, 9).contains(">1</w:DroppedEvents>"));
+    assert!(lab.message(id).1.contains(">1</w:DroppedEvents>"));
+}
+
 #[test]
 fn a_subscription_is_its_owners_and_pushing_needs_an_operator() {
     let lab = Lab::new();
@@ -599,7 +621,7 @@ fn a_restart_goes_on_where_it_stopped() {
         ),
     );
     let Step::Durable(durable) = lab.step("tester", &request, Pace::Brief) else { panic!("not durable") };
-    let SubscriptionChange::Open(record, _) = &durable.change else { panic!("not opened") };
+    let SubscriptionChange::Open(record, ..) = &durable.change else { panic!("not opened") };
     let stored = serde_json::to_vec(&**record).unwrap();
     lab.endpoint.apply_subscription(&durable.change, lab.now()).unwrap();
     let context = crate::endpoint::cursor::context_name(record.context.unwrap());
@@ -615,7 +637,7 @@ fn a_restart_goes_on_where_it_stopped() {
     restarted.revision.set(lab.revision.get());
     restarted.endpoint.begin_events(&restarted.view.borrow(), restarted.now());
     let record: Record = serde_json::from_slice(&stored).unwrap();
-    restarted.endpoint.restore_subscription(record, moved[0].1, restarted.now()).unwrap();
+    restarted.endpoint.restore_subscription(record, moved[0].1, None, restarted.now()).unwrap();
     assert_eq!(statuses(&restarted.pull(&context, 9)), ["missed"], "once, and nothing that was told before");
     restarted.touch_job(1, "after");
     assert_eq!(statuses(&restarted.pull(&context, 9)).last().map(String::as_str), Some("after"));
@@ -658,7 +680,7 @@ fn credentials_are_in_no_debug_text() {
     let step = lab.step("tester", &envelope(ALL, &format!("{EVENTING}Subscribe"), header, &body), Pace::Brief);
     let debug = format!("{step:?}");
     let Step::Durable(durable) = step else { panic!("{debug}") };
-    let SubscriptionChange::Open(record, _) = &durable.change else { panic!("{debug}") };
+    let SubscriptionChange::Open(record, ..) = &durable.change else { panic!("{debug}") };
     assert_eq!(record.credentials.as_ref().map(|it| it.password.reveal()), Some("hunter2"));
     assert!(debug.contains("sinkuser") && !debug.contains("hunter2"), "{debug}");
     assert!(!String::from_utf8_lossy(&durable.done.octets).contains("hunter2"));

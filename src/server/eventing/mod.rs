@@ -78,7 +78,8 @@ impl Eventing {
         }
         for (record, progress) in contents.records {
             let id = record.id;
-            if let Err(fault) = eventing.endpoint.restore_subscription(record, progress, now) {
+            let permissions = eventing.standing(&record.owner).map(|(_, permissions)| permissions);
+            if let Err(fault) = eventing.endpoint.restore_subscription(record, progress, permissions, now) {
                 tracing::warn!(subscription = %id, reason = %fault.reason, "a stored subscription cannot go on");
             }
         }
@@ -144,8 +145,8 @@ impl Eventing {
             match self.endpoint.next_message(id, &standing, random_id(), self.engine.now()) {
                 Next::Nothing => return,
                 Next::Ended(ended) => return self.end(ended, EndStatus::SourceCanceling).await,
-                Next::Send(outgoing) => {
-                    let finished = self.sinks.deliver(&outgoing).await;
+                Next::Send(mut outgoing) => {
+                    let finished = self.sinks.deliver(&mut outgoing).await;
                     let ended = self.endpoint.finish_message(&outgoing, finished, self.engine.now());
                     match (finished, ended) {
                         (Finished::Delivered, None) => {}
@@ -189,7 +190,7 @@ impl Eventing {
     /// Makes a change of a subscription durable, and answers.
     pub(super) async fn carry_out(self: &Arc<Self>, durable: Durable) -> Answer {
         let Durable { change, done, failed, unusable } = durable;
-        if let SubscriptionChange::Open(record, _) = &change
+        if let SubscriptionChange::Open(record, ..) = &change
             && !self.sinks.may_reach(record).await
         {
             return unusable;

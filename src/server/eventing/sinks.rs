@@ -1,7 +1,7 @@
 //! The way to sinks: which addresses may be sent to, connections that are used again, and what an answer means.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ use crate::xml::{Document, Limits};
 
 /// Connections to one sink at the same time. A sink that stalls holds these and no others.
 const CONNECTIONS_MAX: usize = 8;
+/// Names looked up at the same time.
+const LOOKUPS_MAX: usize = 16;
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,7 @@ pub(super) struct Sinks {
     trust: Trust,
     tls: Mutex<Option<Arc<ClientConfig>>>,
     timeout: Duration,
+    lookups: Arc<Semaphore>,
     routes: Mutex<HashMap<(bool, String, u16), Arc<Route>>>,
 }
 
@@ -53,6 +56,7 @@ impl Sinks {
             trust: if given { Trust::Authority(config.authorities.clone()) } else { Trust::System },
             tls: Mutex::default(),
             timeout: Duration::from_millis(config.delivery_timeout_ms),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             routes: Mutex::default(),
         }
     }
@@ -69,10 +73,13 @@ impl Sinks {
         true
     }
 
-    /// An address of the target that may be sent to.
+    /// An address of the target that may be sent to. A name server that does not answer holds a few threads and no more:
+    /// a lookup that nobody waits for any more keeps its permit until it ends.
     async fn resolve(&self, target: &SinkTarget) -> Option<SocketAddr> {
-        let lookup = tokio::net::lookup_host((target.host.as_str(), target.port));
-        let found = tokio::time::timeout(self.timeout, lookup).await.ok()?.ok()?;
+        let found = match target.host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, target.port)],
+            Err(_) => tokio::time::timeout(self.timeout, self.look_up(target)).await.ok()??,
+        };
         let allowed = |address: &SocketAddr| {
             let clear = target.secure || self.allow_unencrypted || address.ip().to_canonical().is_loopback();
             clear && self.networks.iter().any(|network| network.holds(*address))
@@ -80,11 +87,21 @@ impl Sinks {
         found.into_iter().find(allowed)
     }
 
+    async fn look_up(&self, target: &SinkTarget) -> Option<Vec<SocketAddr>> {
+        let permit = Arc::clone(&self.lookups).acquire_owned().await.ok()?;
+        let (host, port) = (target.host.clone(), target.port);
+        let lookup = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+        });
+        lookup.await.ok()?.ok()
+    }
+
     /// Sends a message, and says what became of it.
-    pub(super) async fn deliver(&self, outgoing: &Outgoing) -> Finished {
+    pub(super) async fn deliver(&self, outgoing: &mut Outgoing) -> Finished {
+        let message = Bytes::from(std::mem::take(&mut outgoing.octets));
         let record = &outgoing.record;
         let Some(sink) = &record.delivery.notify_to else { return Finished::Refused };
-        let message = Bytes::copy_from_slice(&outgoing.octets);
         let sent = self.send(&sink.address, record, message).await;
         match sent {
             Ok(answer) => judge(&answer, outgoing.acknowledged.then_some(outgoing.message_id)),

@@ -46,7 +46,7 @@ fn read<T: DeserializeOwned>(stored: &Versioned) -> Result<T, String> {
 /// The transaction of a change.
 pub(super) fn txn(change: &SubscriptionChange) -> Txn {
     let then = match change {
-        SubscriptionChange::Open(record, progress) => {
+        SubscriptionChange::Open(record, progress, _) => {
             vec![put(record_key(record.id), &**record), put(progress_key(record.id), progress)]
         }
         SubscriptionChange::Renew(record) => vec![put(record_key(record.id), &**record)],

@@ -141,6 +141,11 @@ impl Sink {
         Ok(Self { address: address.into_owned(), parameters })
     }
 
+    /// Whether messages to it are encrypted.
+    pub(super) fn is_secure(&self) -> bool {
+        self.address.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
+    }
+
     /// Whether two sinks are on one host: what stands between the scheme and the path is the same.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         fn authority(address: &str) -> Option<&str> {
@@ -181,8 +186,10 @@ impl Delivery {
             utf16: false,
             basic: false,
         };
+        let mut secure = false;
         for child in element.children() {
             match (child.namespace(), child.local()) {
+                (name::WSMAN, "Auth") => (delivery.basic, secure) = auth(child)?,
                 (name::EVENTING, "NotifyTo") => delivery.notify_to = Some(Sink::parse(child, "wse:NotifyTo")?),
                 (name::WSMAN, local) => delivery.read(child, local)?,
                 _ => {}
@@ -190,6 +197,10 @@ impl Delivery {
         }
         if delivery.mode == DeliveryMode::Pull {
             delivery.notify_to = None;
+        }
+        if secure && delivery.notify_to.as_ref().is_some_and(|sink| !sink.is_secure()) {
+            let text = "Auth asks for Basic over HTTPS, and the address of wse:NotifyTo is none of HTTPS".to_owned();
+            return Err(Box::new(fault::unsupported_feature_authorization_mode(text)));
         }
         delivery.check_batch()?;
         Ok(delivery)
@@ -199,7 +210,7 @@ impl Delivery {
         let text = trimmed(child);
         match local {
             "Heartbeats" => self.heartbeats = Some(heartbeats(&text)?),
-            "ConnectionRetry" => self.retry = retry(child, &text)?,
+            "ConnectionRetry" => self.retry = Some(retry(child, &text)?),
             "MaxElements" => {
                 let number = text.parse().ok().filter(|number| 0 < *number);
                 let bad = || refused(fault::unsupported_feature_max_elements, "MaxElements", &text);
@@ -224,7 +235,6 @@ impl Delivery {
                     return Err(refused(fault::unsupported_feature_locale, "Locale", &lang));
                 }
             }
-            "Auth" => self.basic = auth(child)?,
             _ => {}
         }
         Ok(())
@@ -286,23 +296,24 @@ fn heartbeats(text: &str) -> Decoded<Duration> {
 
 /// Interval and number are both zero, which asks for no retries, or neither is (MS-WSMV 3.1.4.1.22).
 //= EVT-08
-fn retry(element: Element<'_>, text: &str) -> Decoded<Option<Retry>> {
+fn retry(element: Element<'_>, text: &str) -> Decoded<Retry> {
     let bad = || refused(fault::unsupported_feature_delivery_retries, "ConnectionRetry", text);
     let interval = parse_duration(text).map_err(|_| bad())?;
     let total = element.attribute("", "Total").map_or(Ok(1), |total| total.trim().parse::<u32>()).map_err(|_| bad())?;
     match (interval.is_zero(), total) {
-        (true, 0) => Ok(None),
-        (false, total) if 0 < total && total <= RETRIES_MAX => Ok(Some(Retry { total, interval })),
+        (true, 0) => Ok(Retry { total: 0, interval }),
+        (false, total) if 0 < total && total <= RETRIES_MAX => Ok(Retry { total, interval }),
         _ => Err(bad()),
     }
 }
 
-/// Whether Basic is asked for; every other profile is refused.
-fn auth(element: Element<'_>) -> Decoded<bool> {
+/// Whether Basic is asked for, and whether over HTTPS only; every other profile is refused.
+fn auth(element: Element<'_>) -> Decoded<(bool, bool)> {
     let profile = element.attribute("", "Profile").unwrap_or_default();
     match profile.trim() {
-        "" => Ok(false),
-        profile if [uri::PROFILE_HTTP_BASIC, uri::PROFILE_HTTPS_BASIC].contains(&profile) => Ok(true),
+        "" => Ok((false, false)),
+        uri::PROFILE_HTTP_BASIC => Ok((true, false)),
+        uri::PROFILE_HTTPS_BASIC => Ok((true, true)),
         profile => Err(refused(fault::unsupported_feature_authorization_mode, "the profile of Auth", profile)),
     }
 }

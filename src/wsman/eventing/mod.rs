@@ -101,6 +101,10 @@ impl<'d> Subscribe<'d> {
                 _ => {}
             }
         }
+        if subscribe.delivery.mode == DeliveryMode::Pull {
+            // Nobody is told of the end: the next Pull shows it.
+            subscribe.end_to = None;
+        }
         subscribe.check()?;
         Ok(subscribe)
     }
@@ -117,6 +121,10 @@ impl<'d> Subscribe<'d> {
         //= EVT-03
         if let Some(end_to) = self.end_to.as_ref().filter(|end_to| !end_to.is_beside(notify_to)) {
             let what = format!("wse:EndTo {:?} is on another host than wse:NotifyTo", clipped(&end_to.address));
+            return Err(Box::new(fault::unsupported_feature_addressing_mode(what)));
+        }
+        if delivery.basic && self.end_to.as_ref().is_some_and(|end_to| end_to.is_secure() != notify_to.is_secure()) {
+            let what = "wse:EndTo has another scheme than wse:NotifyTo, and both would be shown the credentials";
             return Err(Box::new(fault::unsupported_feature_addressing_mode(what)));
         }
         delivery.check_auth(self.credentials.as_ref())

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    ACK_MODE, ALL, ENUMERATION, EVENTS_MODE, JOBS, Lab, PULL_MODE, PUSH_MODE, between, envelope, pull_body, statuses,
+    ACK_MODE, ALL, ENUMERATION, EVENTING, EVENTS_MODE, JOBS, Lab, PULL_MODE, PUSH_MODE, WQL, between, envelope,
+    pull_body, statuses,
 };
-use crate::endpoint::{Finished, Next, Pace, Step};
+use crate::endpoint::{EventLimits, Finished, Next, Pace, Step};
 
 //= EVT-06, EVT-23
 #[test]
@@ -101,6 +102,58 @@ fn retries_are_counted_and_a_refusal_ends_it_at_once() {
     let (message, _) = lab.message(id);
     assert!(lab.endpoint.finish_message(&message, Finished::Refused, lab.now()).is_some());
     assert!(matches!(lab.next(id), Next::Nothing));
+}
+
+//= EVT-08
+#[test]
+fn zero_retries_are_none() {
+    let lab = Lab::new();
+    let id = lab.pushed(PUSH_MODE, "<w:ConnectionRetry Total=\"0\">PT0S</w:ConnectionRetry>", "");
+    lab.touch_job(1, "x");
+    let (message, _) = lab.message(id);
+    assert!(lab.endpoint.finish_message(&message, Finished::Failed, lab.now()).is_some());
+    assert_eq!(lab.endpoint.subscriptions(), 0);
+}
+
+#[test]
+fn a_batch_stays_within_the_size_that_was_asked_for_and_within_the_servers() {
+    let lab = Lab::with(EventLimits { envelope_octets_max: 40_000, ..EventLimits::default() });
+    let elements = "<w:MaxElements>4000000000</w:MaxElements>";
+    for (octets, max) in [(9_000, 9_000), (20_000, 20_000), (4_000_000_000_u32, 40_000)] {
+        let size = format!("{elements}<w:MaxEnvelopeSize>{octets}</w:MaxEnvelopeSize>");
+        let id = lab.pushed(EVENTS_MODE, &size, "");
+        for round in 0..60 {
+            lab.touch_job(1, &round.to_string());
+        }
+        let texts = lab.drain(id);
+        assert!(1 < texts.len());
+        assert!(texts.iter().all(|text| text.len() <= max), "{:?}", texts.iter().map(String::len).max());
+    }
+}
+
+#[test]
+fn credentials_go_no_other_way_than_the_one_that_was_asked_for() {
+    let lab = Lab::new();
+    let header = "<t:IssuedTokens xmlns:t=\"http://schemas.xmlsoap.org/ws/2005/02/trust\"><o:UsernameToken \
+                  xmlns:o=\"urn:o\"><o:Username>u</o:Username><o:Password>p</o:Password></o:UsernameToken>\
+                  </t:IssuedTokens>";
+    let ask = |profile: &str, notify: &str, end: &str| {
+        let body = format!(
+            "<e:Subscribe><e:EndTo><a:Address>{end}://127.0.0.1:9/s</a:Address></e:EndTo><e:Delivery \
+             Mode=\"{PUSH_MODE}\"><w:Auth Profile=\"http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/{profile}\"/>\
+             <e:NotifyTo><a:Address>{notify}://127.0.0.1:9/s</a:Address></e:NotifyTo></e:Delivery><w:Filter \
+             Dialect=\"{WQL}\">{JOBS}</w:Filter></e:Subscribe>"
+        );
+        lab.ask(&format!("{EVENTING}Subscribe"), header, &body)
+    };
+    for (profile, notify, end) in
+        [("https/basic", "http", "http"), ("https/basic", "https", "http"), ("http/basic", "https", "http")]
+    {
+        assert!(ask(profile, notify, end).contains(":Fault>"), "{profile} {notify} {end}");
+    }
+    for (profile, scheme) in [("https/basic", "https"), ("http/basic", "http")] {
+        assert!(ask(profile, scheme, scheme).contains("SubscribeResponse"), "{profile} {scheme}");
+    }
 }
 
 #[test]
