@@ -84,6 +84,12 @@ pub(crate) fn check_class(
     Err(kept("the class", name(class), missing))
 }
 
+/// Refuses a caller from whom the class itself is kept, whatever is left below it: for what is told of the class alone.
+pub(crate) fn check_class_itself(permissions: &Permissions, class: ClassId, schema: &Schema) -> Result<(), Fault> {
+    let name = &schema.class(class).name;
+    permissions.check(Dimension::Classes, name).map_err(|missing| kept("the class", name, missing))
+}
+
 /// Refuses a caller from whom the method is kept.
 pub(crate) fn check_method(permissions: &Permissions, method: &str) -> Result<(), Fault> {
     permissions.check(Dimension::Methods, method).map_err(|missing| kept("the method", method, missing))

@@ -3,12 +3,13 @@
 use crate::soap::{Fault, SelectorValue};
 use crate::wsman::{ConfigPart, Operation, WinrmListener, fault};
 
-use super::Reply;
 use super::exchange::Exchange;
+use super::{Reply, access};
 
 impl Exchange<'_> {
     /// Answers a request for a part of the configuration.
     pub(super) fn config(&self, part: ConfigPart<'_>) -> Result<Reply, Fault> {
+        access::check_some_namespace(self.call.permissions, self.endpoint.schema)?;
         let config = &self.endpoint.settings.winrm;
         match (&self.request.operation, part) {
             (_, ConfigPart::Foreign(name)) => Err(fault::invalid_resource_uri(format!(

@@ -7,9 +7,7 @@ use uuid::Uuid;
 
 use crate::soap::Fault;
 use crate::wscim::{self, Family, Target};
-use crate::wsman::{
-    self, Correlation, Enumerate, EnumerationMode, GetStatus, PolymorphismMode, Pull, Release, Renew, fault,
-};
+use crate::wsman::{self, Enumerate, EnumerationMode, GetStatus, PolymorphismMode, Pull, Release, Renew, fault};
 use crate::xml::Writer;
 
 use super::exchange::{ENVELOPE_OCTETS, Exchange};
@@ -131,19 +129,19 @@ impl Exchange<'_> {
         let wanted =
             Wanted { elements_max: pull.max_elements, characters_max: pull.max_characters, patience: pull.max_time };
         let Some(page) = self.page(&mut scan, wanted)? else { return Ok(elsewhere()) };
-        if page.end {
-            cursors.close(id);
-        } else {
-            cursors.advance(id, scan, now);
-        }
+        let come_so_far = |end: bool| if end { cursors.close(id) } else { cursors.advance(id, scan, now) };
         if page.late && page.items.is_empty() {
+            come_so_far(page.end);
             //= ENU-21
             return Err(fault::timed_out("no item was found in the time allowed; the next Pull goes on from here"));
         }
         let context = if page.end { None } else { Some(cursor::context_name(id)) };
-        self.bounded(self.encode_with(page.items.len(), header(total), |w| {
+        let answer = self.bounded(self.encode_with(page.items.len(), header(total), |w| {
             wsman::write_pull_response(w, context.as_deref(), &page.items, page.end);
-        }))
+        }))?;
+        // What does not reach the client is not lost: a refused answer leaves the context where it was.
+        come_so_far(page.end);
+        Ok(answer)
     }
 
     /// Renews a context: it lives for the time asked for, or the longest there is, counted from now and again from each
@@ -196,7 +194,20 @@ impl Exchange<'_> {
 impl Exchange<'_> {
     /// The most octets that the header of the answer echoes of the request.
     pub(super) fn echoed_octets_max(&self) -> usize {
-        echoed_octets_max(self.correlation)
+        let correlation = self.correlation;
+        let texts =
+            [&correlation.relates_to, &correlation.operation_id, &correlation.sequence_id, &correlation.activity_id];
+        // Text may grow by escaping; how far a block of markup grows with its namespaces shows when it is written.
+        let texts: usize = texts.into_iter().flatten().map(|text| 6 * text.len()).sum();
+        let mut blocks = Vec::new();
+        let mut w = Writer::new(&mut blocks);
+        for parameter in &correlation.reply_parameters {
+            parameter.write_self_contained(&mut w);
+        }
+        if let Some(fragment) = &self.request.fragment {
+            fragment.write_header(&mut w);
+        }
+        texts + blocks.len()
     }
 }
 
@@ -226,13 +237,4 @@ fn header(total: Option<Total>) -> impl FnOnce(&mut Writer<'_>) {
 
 fn elsewhere() -> Reply {
     Reply::Step(Box::new(Step::Elsewhere))
-}
-
-/// The most octets that an answer's header echoes of its request: text may grow by escaping.
-fn echoed_octets_max(correlation: &Correlation<'_>) -> usize {
-    let texts =
-        [&correlation.relates_to, &correlation.operation_id, &correlation.sequence_id, &correlation.activity_id];
-    let texts: usize = texts.into_iter().flatten().map(|text| 6 * text.len()).sum();
-    let markup: usize = correlation.reply_parameters.iter().map(|block| 512 + 2 * block.markup().len()).sum();
-    texts + markup
 }

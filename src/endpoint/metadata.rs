@@ -9,7 +9,7 @@ use crate::wscim::{self, CLASS_NAME_SELECTOR, CLASS_SELECTOR, Metadata, Resource
 use crate::wsman::{Operation, fault};
 
 use super::exchange::Exchange;
-use super::{Journal, Reply, options};
+use super::{Journal, Reply, access, options};
 
 impl Exchange<'_> {
     /// Answers a request for what describes classes.
@@ -38,6 +38,7 @@ impl Exchange<'_> {
             )));
         };
         let class = self.class_named(namespace, name, journal)?;
+        access::check_class_itself(self.call.permissions, class, self.endpoint.schema)?;
         let (schema, parts) = (self.endpoint.schema, self.class_parts());
         self.bounded(self.encode_around(32_768, |w| write_class_xml(w, schema.class(class), parts, schema)))
     }
@@ -48,6 +49,7 @@ impl Exchange<'_> {
         let class = resource.class()?;
         journal.class = Some(Arc::clone(&schema.class(class).name));
         self.endpoint.check_class(self.call, class)?;
+        access::check_class_itself(self.call.permissions, class, schema)?;
         if let Some(other) =
             self.request.selectors.0.iter().find(|selector| !selector.name.eq_ignore_ascii_case(CLASS_SELECTOR))
         {

@@ -235,15 +235,15 @@ impl Exchange<'_> {
             let what = "the representation has no property at all";
             return Err(fault::invalid_representation_missing_values(what));
         }
+        if let Some(modified) = self.modified(present.class)? {
+            values.retain(|(slot, _)| modified.contains(slot));
+        }
         if values.is_empty() {
             return Err(fault::action_mismatch(format!(
                 "none of these properties of {} can be set; those that can are {}",
                 declared.name,
                 names(provider.writable(), |slot| declared.property_at(slot))
             )));
-        }
-        if let Some(modified) = self.modified(present.class)? {
-            values.retain(|(slot, _)| modified.contains(slot));
         }
         Ok(values)
     }

@@ -94,6 +94,8 @@ pub struct SettingError {
 pub(super) const TEXT_OCTETS_MAX: usize = 4096;
 /// Most disks listed.
 const DISKS_MAX: usize = 256;
+/// Octets of all disks listed, as an answer writes them: an instance has to fit into an ordinary envelope.
+const DISKS_OCTETS_MAX: usize = 32_768;
 
 impl ReplicationSettings {
     /// Checks every value as ModifyReplicationSettings would, and reports the first that is wrong.
@@ -123,6 +125,9 @@ impl ReplicationSettings {
         }
         if self.included_disks.iter().any(|disk| disk.trim().is_empty() || disk.len() > TEXT_OCTETS_MAX) {
             return Err(wrong("IncludedDisks", "has an entry that is empty or too long".to_owned()));
+        }
+        if self.included_disks.iter().map(|disk| octets_on_the_wire(disk)).sum::<usize>() > DISKS_OCTETS_MAX {
+            return Err(wrong("IncludedDisks", format!("is longer than {DISKS_OCTETS_MAX} octets in all")));
         }
         Ok(())
     }
@@ -182,6 +187,13 @@ impl ReplicationSettings {
     }
 }
 
+/// Octets of a text with its markup characters and line breaks escaped, at most.
+fn octets_on_the_wire(text: &str) -> usize {
+    text.bytes()
+        .map(|octet| if matches!(octet, b'&' | b'<' | b'>' | b'"' | b'\t' | b'\r' | b'\n') { 6 } else { 1 })
+        .sum()
+}
+
 pub(super) fn wrong(property: &'static str, message: String) -> SettingError {
     SettingError { property, message }
 }
@@ -228,6 +240,8 @@ mod tests {
             ("PrimaryHostSystem", |s| s.primary_host_system = "x".repeat(64)),
             ("IncludedDisks", |s| s.included_disks = vec![String::new()]),
             ("IncludedDisks", |s| s.included_disks = vec!["d".into(); 257]),
+            ("IncludedDisks", |s| s.included_disks = vec!["d".repeat(4_096); 9]),
+            ("IncludedDisks", |s| s.included_disks = vec!["<".repeat(4_096); 2]),
             ("AdditionalSettings", |s| s.additional_settings = "x".repeat(4097)),
             ("AutoResynchronizeIntervalStart", |s| s.auto_resync_start_s = 86_400),
             ("EnableWriteOrderPreservationAcrossDisks", |s| s.write_order_preserved = false),
@@ -248,6 +262,7 @@ mod tests {
             certificate_thumbprint: Some("00 AB cd".into()),
             recovery_connection_point: "replica-1.example.com".into(),
             recovery_server_port: 443,
+            included_disks: vec!["d".repeat(4_096); 8],
             ..ReplicationSettings::default()
         };
         for interval in [30, 300, 900] {

@@ -274,6 +274,15 @@ fn classes_are_reached_by_their_own_names_and_by_those_above() {
     // and of the jobs there are several.
     let (text, answer) = world.ask(&get("CIM_LogicalElement", &[]));
     assert!(answer.is_fault && text.contains("more than one") && !text.contains("replicasvc"), "{text}");
+    // What describes a class is told of that class alone.
+    let definition = |name: &str| {
+        let uri = "http://schemas.dmtf.org/wbem/cim-xml/2/cim-schema/2/*";
+        request(&format!("{TRANSFER}Get"), uri, &[("ClassName", name)], "")
+    };
+    world.allowed(&get("Msvm_ConcreteJob.xsd", &[]));
+    world.refused(&get("CIM_ConcreteJob.xsd", &[]));
+    world.allowed(&definition("Msvm_ConcreteJob"));
+    world.refused(&definition("CIM_ConcreteJob"));
     let world = World::new(operator(Rule { classes: Some(patterns(&["Msvm_ReplicationService"])), ..Rule::default() }));
     let (text, _) = world.step_text(&get("CIM_EnabledLogicalElement", &[]));
     assert!(text.contains("replicasvc"), "{text}");
@@ -306,6 +315,20 @@ fn methods_and_namespaces_are_kept() {
     let interop = "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/interop/CIM_Namespace";
     let text = world.allowed(&enumerate(interop, ""));
     assert!(text.contains("<p:Name>root/interop</p:Name>") && !text.contains("virtualization"), "{text}");
+}
+
+#[test]
+fn the_configuration_is_kept_from_whom_no_namespace_is_left() {
+    let config = "http://schemas.microsoft.com/wbem/wsman/1/config";
+    let get = request(&format!("{TRANSFER}Get"), config, &[], "");
+    let enumerate = enumerate(&format!("{config}/listener"), "").replace("EnumerateObjectAndEPR", "EnumerateObject");
+    let none = World::new(operator(Rule { namespaces: Some(patterns(&["none"])), ..Rule::default() }));
+    for request in [&get, &enumerate] {
+        assert_eq!(none.refused(request).1, "namespaces of access rule 1");
+    }
+    let some = World::new(operator(Rule { namespaces: Some(patterns(&["root/*op"])), ..Rule::default() }));
+    some.allowed(&get);
+    some.allowed(&enumerate);
 }
 
 #[test]

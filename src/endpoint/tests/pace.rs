@@ -157,3 +157,24 @@ fn a_costly_expression_is_asked_elsewhere_and_under_the_clock() {
     let (text, _) = respond(step(&endpoint, &view, &pull, Pace::Until(&|_| false)));
     assert!(text.contains("point 5<"), "{text}");
 }
+
+#[test]
+fn what_a_page_echoes_is_reckoned_before_it_is_filled() {
+    let (endpoint, view) = (endpoint(), large_view());
+    let with = |action: &str, body: &str| {
+        let header = "<w:MaxEnvelopeSize>65536</w:MaxEnvelopeSize>";
+        request(action, header, body).replace("/v2/*<", "/v2/Msvm_VirtualSystemSettingData<")
+    };
+    respond(step(&endpoint, &view, &with("Enumerate", "<n:Enumerate/>"), Pace::Brief));
+    let quotes = "\"".repeat(4_000);
+    let parameter = format!("<a:ReferenceParameters><v:p xmlns:v='urn:v' k='{quotes}'/></a:ReferenceParameters>");
+    let pull = with(
+        "Pull",
+        "<n:Pull><n:EnumerationContext>uuid:00000000-0000-0000-0000-00000000A001</n:EnumerationContext>\
+         <n:MaxElements>1000</n:MaxElements></n:Pull>",
+    )
+    .replace("</a:ReplyTo>", &format!("{parameter}</a:ReplyTo>"));
+    let (text, answer) = respond(step(&endpoint, &view, &pull, Pace::Until(&|_| false)));
+    assert!(!answer.is_fault && answer.octets.len() <= 65_536, "{text}");
+    assert!(text.contains("&quot;&quot;") && text.contains("<n:EnumerationContext>"), "{text}");
+}
