@@ -41,4 +41,4 @@ pub use principal::{Principal, Role, RoleError};
 pub use protection::{ChannelBinding, Protection, SealError, Sealing, SecurityContext};
 pub use session::{Mechanisms, Session, Settled, Verdict};
 pub use throttle::{Throttle, ThrottleSettings};
-pub use users::{Secrets, UserEntry, UserFile, Users, UsersError};
+pub use users::{Secrets, UserEntry, UserFile, Users, UsersError, UsersUnusable};

@@ -380,7 +380,13 @@ pub(super) struct Snapshot {
     /// The same for NTLM.
     nt_decoy: NtHash,
     stamp: Option<Stamp>,
+    /// Whether the file could be read.
+    usable: bool,
 }
+
+/// The users file cannot be used at the moment, so that nobody knows who is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsersUnusable;
 
 impl Snapshot {
     /// The user of that name, compared without case over the whole length.
@@ -467,11 +473,14 @@ impl Users {
     }
 
     /// The role that a user has now; none when there is no such user. It proves nobody: it is for what goes on in the
-    /// name of a user who was proved before, such as a subscription.
-    pub fn standing(&self, name: &str, now: Instant) -> Option<Role> {
+    /// name of a user who was proved before, such as a subscription. While the file cannot be used, nobody knows.
+    pub fn standing(&self, name: &str, now: Instant) -> Result<Option<Role>, UsersUnusable> {
         let current = self.current(now);
+        if !current.usable {
+            return Err(UsersUnusable);
+        }
         let known = current.find(name).filter(|known| known.entry.name.eq_ignore_ascii_case(name));
-        known.map(|known| known.entry.role)
+        Ok(known.map(|known| known.entry.role))
     }
 
     /// The principal as the users are now: the same one while nothing changed, another when the role did, none when the
@@ -514,7 +523,7 @@ impl Users {
             Err(error) => {
                 tracing::error!(message_id = "FBD4005", %error, "nobody can log in until the users file is put right");
                 let (decoy, nt_decoy) = (Arc::clone(&current.decoy), current.nt_decoy.clone());
-                Snapshot { generation, known: Vec::new(), decoy, nt_decoy, stamp }
+                Snapshot { generation, known: Vec::new(), decoy, nt_decoy, stamp, usable: false }
             }
         };
         self.snapshot.store(Arc::new(fresh));
@@ -548,7 +557,7 @@ fn snapshot(
     }
     let cost = known.iter().find_map(|user| user.password.as_ref()).map_or_else(Cost::default, |it| it.cost());
     let decoy = Arc::new(StoredPassword::decoy(random, cost));
-    Ok(Snapshot { generation, known, decoy, nt_decoy: NtHash::decoy(random), stamp })
+    Ok(Snapshot { generation, known, decoy, nt_decoy: NtHash::decoy(random), stamp, usable: true })
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -178,7 +178,8 @@ impl Shared {
     }
 
     /// A Pull of events that have not happened yet. No thread waits for them, and nothing is taken before there is an
-    /// answer to put it into, so that a client that goes away meanwhile misses nothing.
+    /// answer to put it into. A client that has gone by then is not noticed here and loses that one page: who wants to
+    /// miss nothing asks for bookmarks.
     async fn wait(
         &self,
         principal: &Principal,

@@ -225,6 +225,12 @@ impl<'d> Element<'d> {
         self.document.slice(node.start, node.end)
     }
 
+    /// Where [`Element::markup`] stands in the source text.
+    pub fn range(self) -> std::ops::Range<usize> {
+        let node = self.node();
+        index(node.start)..index(node.end)
+    }
+
     /// The namespace declarations in scope, innermost first, each prefix once. `xml` is not listed; an undeclared
     /// default namespace is listed with an empty URI.
     pub fn declarations_in_scope(self) -> Declarations<'d> {

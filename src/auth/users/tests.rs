@@ -120,8 +120,11 @@ fn a_change_is_noticed_and_a_damaged_file_lets_nobody_in() {
     assert_eq!(users.current(now).generation, first, "unchanged, so not read again");
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(users.current(now).find("otto").is_none());
+    assert_eq!(users.standing("otto", now), Err(UsersUnusable), "not gone: nobody knows");
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(users.current(now).find("otto").is_some());
+    assert_eq!(users.standing("otto", now), Ok(Some(Role::Operator)));
+    assert_eq!(users.standing("ott", now), Ok(None));
     assert!(users.current(now).generation > first);
 }
 

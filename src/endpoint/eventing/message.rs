@@ -59,8 +59,19 @@ pub enum Finished {
     Refused,
 }
 
-/// What an owner may do now; none when there is no such user any more.
-pub type Standing = Option<(Role, Permissions)>;
+/// What an owner may do now.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// As much as the role and the access rules allow.
+    May(Role, Permissions),
+    /// There is no such user any more.
+    Gone,
+    /// Nobody can tell at the moment; it is asked again later.
+    Unknown,
+}
+
+/// How long a subscription rests while nobody can tell what its owner may do.
+const UNKNOWN_MS: u64 = 1_000;
 
 impl Endpoint {
     /// The next message of a subscription that was handed out to be sent, as its owner's limits are now. After
@@ -72,13 +83,20 @@ impl Endpoint {
         message_id: Uuid,
         now: Timestamp,
     ) -> Next {
+        let Some(record) = self.subscription_record(id) else { return Next::Nothing };
+        // Asked without the lock: the answer may have to come from a file.
+        let standing_now = standing(&record.owner);
         let mut table = self.events.table();
         let Some(record) = table.get(id).map(|subscription| Arc::clone(&subscription.record)) else {
             return Next::Nothing;
         };
-        let permissions = match standing(&record.owner) {
-            Some((role, permissions)) if Role::Operator <= role => permissions,
-            _ => {
+        let permissions = match standing_now {
+            Standing::May(role, permissions) if Role::Operator <= role => permissions,
+            Standing::Unknown => {
+                table.rest(id, now.plus_ms(UNKNOWN_MS));
+                return Next::Nothing;
+            }
+            Standing::May(..) | Standing::Gone => {
                 table.remove(id);
                 return Next::Ended(Ended { record, reason: "its owner may not subscribe any more" });
             }
@@ -96,13 +114,7 @@ impl Endpoint {
             table.schedule(id);
             return Next::Nothing;
         }
-        let elements_max = table.get(id).map_or(1, Subscription::elements_max).min(self.settings.items_max);
-        let octets_max = record.delivery.envelope_octets_max.and_then(|octets| usize::try_from(octets).ok());
-        let octets_max = octets_max.unwrap_or(usize::MAX).min(self.events.limits.envelope_octets_max);
-        let octets_max = if record.delivery.utf16 { octets_max / 2 } else { octets_max };
-        let octets_max = octets_max.saturating_sub(ENVELOPE_OCTETS + header_octets(&record));
-        let frame_octets = if record.delivery.mode == DeliveryMode::Events { FRAME_OCTETS } else { 0 };
-        let room = Room { elements_max, octets_max, frame_octets, policy: record.delivery.policy };
+        let room = self.room(&record, table.get(id).map_or(1, Subscription::elements_max));
         let batch = if ready { table.take(self, id, &permissions, room) } else { Batch::default() };
         if batch.too_large.is_some() {
             if record.delivery.policy == EnvelopePolicy::CancelSubscription && batch.is_empty() {
@@ -129,6 +141,22 @@ impl Endpoint {
         table.schedule(id);
         drop(table);
         Next::Send(outgoing(record, message_id, &batch))
+    }
+
+    /// What its next message is held to: what the subscriber asked for, within what the server allows.
+    fn room(&self, record: &Record, elements_max: u32) -> Room {
+        let octets_max = record.delivery.envelope_octets_max.and_then(|octets| usize::try_from(octets).ok());
+        let octets_max = octets_max.unwrap_or(usize::MAX).min(self.events.limits.envelope_octets_max);
+        let octets_max = if record.delivery.utf16 { octets_max / 2 } else { octets_max };
+        let octets_max = octets_max.saturating_sub(ENVELOPE_OCTETS + header_octets(record));
+        let frame_octets = if record.delivery.mode == DeliveryMode::Events { FRAME_OCTETS } else { 0 };
+        let elements_max = elements_max.min(self.settings.items_max);
+        Room { elements_max, octets_max, frame_octets, policy: record.delivery.policy }
+    }
+
+    /// The record of a subscription.
+    pub fn subscription_record(&self, id: Uuid) -> Option<Arc<Record>> {
+        self.events.table().get(id).map(|subscription| Arc::clone(&subscription.record))
     }
 
     /// Says what became of a message. What it returns has ended with it.

@@ -24,6 +24,7 @@ use crate::provider::Permissions;
 use crate::replication::{Transition, View};
 use crate::soap::Fault;
 use crate::wscim::Resource;
+use crate::wsman::fault;
 
 use super::{Answer, Endpoint};
 
@@ -32,6 +33,7 @@ pub use position::{NoPosition, Position};
 pub use record::{Owner, Progress, Record};
 
 use interest::Interest;
+use operations::UNKNOWN;
 use table::Table;
 
 /// Limits of eventing.
@@ -106,7 +108,7 @@ pub struct Ended {
 pub enum SubscriptionChange {
     /// Store a new subscription of an owner who may see this much. Its sink is to be one that may be sent to.
     Open(Arc<Record>, Progress, Permissions),
-    /// Store its record anew.
+    /// Store its record anew, if it is still there.
     Renew(Arc<Record>),
     /// Delete it.
     Close(Arc<Record>),
@@ -121,7 +123,7 @@ pub struct Durable {
     pub done: Answer,
     /// When it could not be stored.
     pub failed: Answer,
-    /// When the sink is none that may be sent to.
+    /// When the sink is none that may be sent to, or what is to be renewed has ended.
     pub unusable: Answer,
 }
 
@@ -157,7 +159,11 @@ impl Endpoint {
                 let interest = self.interest(record)?;
                 table.insert(self, Arc::clone(record), (interest, Some(permissions.clone())), *progress, now);
             }
-            SubscriptionChange::Renew(record) => table.replace(Arc::clone(record)),
+            SubscriptionChange::Renew(record) => {
+                if !table.replace(Arc::clone(record)) {
+                    return Err(fault::unable_to_renew(UNKNOWN));
+                }
+            }
             SubscriptionChange::Close(record) => {
                 table.remove(record.id);
             }

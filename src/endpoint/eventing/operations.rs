@@ -148,9 +148,12 @@ impl Exchange<'_> {
         let Reply::Body(octets) = self.bounded(octets)? else { return Err(fault::internal_error("no answer")) };
         let refused =
             |fault: &Fault| self.endpoint.refuse(self.correlation, self.call.ids, encoding, journal.clone(), fault);
-        let unusable = fault::event_source_unusable_address(
-            "this server may not send to the address of the sink, or finds nothing under it",
-        );
+        let unusable = match &change {
+            SubscriptionChange::Renew(_) => fault::unable_to_renew(UNKNOWN),
+            _ => fault::event_source_unusable_address(
+                "this server may not send to the address of the sink, or finds nothing under it",
+            ),
+        };
         Ok(Reply::Step(Box::new(Step::Durable(Box::new(Durable {
             change,
             done: Answer {
@@ -336,7 +339,7 @@ fn wql(filter: &wsman::Filter<'_>) -> Result<String, Fault> {
 const REVISIONS_AHEAD_MAX: u64 = 1 << 32;
 
 /// What is told of a subscription that is not there, or somebody else's.
-const UNKNOWN: &str = "there is no such subscription: it ended, expired, or belongs to another user";
+pub(super) const UNKNOWN: &str = "there is no such subscription: it ended, expired, or belongs to another user";
 
 impl Endpoint {
     /// Whether a subscription waits for its subscriber to pull.

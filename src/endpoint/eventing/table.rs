@@ -209,13 +209,13 @@ impl Table {
         Some(gone.record)
     }
 
-    /// Gives a subscription a changed record, such as another end.
-    pub(crate) fn replace(&mut self, record: Arc<Record>) {
+    /// Gives a subscription a changed record, such as another end. False when there is no such subscription any more.
+    pub(crate) fn replace(&mut self, record: Arc<Record>) -> bool {
         let id = record.id;
-        if let Some(subscription) = self.subscriptions.get_mut(&id) {
-            subscription.record = record;
-        }
+        let Some(subscription) = self.subscriptions.get_mut(&id) else { return false };
+        subscription.record = record;
         self.schedule(id);
+        true
     }
 
     /// Takes changes in, in their order. Returns whom there is news for.
@@ -334,8 +334,8 @@ impl Table {
         found
     }
 
-    /// The oldest change is gone: whoever was still to be told of it is told that it was dropped. What its owner may not
-    /// see does not count: with a filter made for it, the number would tell of it.
+    /// The oldest change is gone: whoever was still to be told of it is told that it was dropped. What its owner may
+    /// not see does not count: with a filter made for it, the number would tell of it.
     //= EVT-25
     fn drop_from(&mut self, endpoint: &Endpoint, gone: &Entry, news: &mut BTreeSet<Uuid>) {
         let end = gone.position.end();
@@ -476,6 +476,15 @@ impl Table {
         subscription.delivered = subscription.delivered.max(until);
         subscription.taken = subscription.delivered;
         self.seek(endpoint, id, now);
+    }
+
+    /// Sends nothing for a subscription before this moment.
+    pub(crate) fn rest(&mut self, id: Uuid, until: Timestamp) {
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            subscription.busy = false;
+            subscription.not_before = Some(until);
+        }
+        self.schedule(id);
     }
 
     /// Puts a subscription where it belongs on the wheel.

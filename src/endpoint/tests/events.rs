@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::world::{NOW, endpoint_with, view};
 use crate::auth::{Principal, Role};
 use crate::endpoint::{
-    Call, Durable, Endpoint, EventLimits, Finished, Next, Outgoing, Owner, Pace, Record, Step, SubscriptionChange,
-    Wakes,
+    Call, Durable, Endpoint, EventLimits, Finished, Next, Outgoing, Owner, Pace, Record, Standing, Step,
+    SubscriptionChange, Wakes,
 };
 use crate::job::{JobId, Timestamp};
 use crate::provider::{Patterns, Permissions, Rule, Rules};
@@ -167,7 +167,7 @@ impl Lab {
     }
 
     fn next(&self, id: Uuid) -> Next {
-        let standing = |_: &Owner| Some((self.role.get(), self.permissions.borrow().clone()));
+        let standing = |_: &Owner| Standing::May(self.role.get(), self.permissions.borrow().clone());
         self.endpoint.next_message(id, &standing, self.id(), self.now())
     }
 
@@ -555,6 +555,37 @@ fn what_is_dropped_counts_only_as_far_as_its_owner_may_see_it() {
     }
     assert!(lab.pull(&context, 9).contains(">1</w:DroppedEvents>"));
     assert!(lab.message(id).1.contains(">1</w:DroppedEvents>"));
+}
+
+#[test]
+fn a_subscription_rests_while_nobody_knows_what_its_owner_may_do() {
+    let lab = Lab::new();
+    let id = lab.pushed(PUSH_MODE, "", "");
+    lab.touch_job(1, "x");
+    let unknown = |_: &Owner| Standing::Unknown;
+    assert!(matches!(lab.endpoint.next_message(id, &unknown, lab.id(), lab.now()), Next::Nothing));
+    assert!(lab.endpoint.due_events(lab.now()).sends.is_empty());
+    lab.later(1_000);
+    assert_eq!(lab.endpoint.due_events(lab.now()).sends, [id]);
+    assert_eq!(lab.drain(id).len(), 1);
+    lab.touch_job(1, "y");
+    let gone = |_: &Owner| Standing::Gone;
+    assert!(matches!(lab.endpoint.next_message(id, &gone, lab.id(), lab.now()), Next::Ended(_)));
+}
+
+#[test]
+fn what_has_ended_is_not_renewed() {
+    let lab = Lab::new();
+    let answer = lab.subscribe(PULL_MODE, "", JOBS, "<e:Expires>PT5S</e:Expires>");
+    let identifier = between(&answer, "eventing\">", "<").unwrap();
+    let header = format!("<e:Identifier>{identifier}</e:Identifier>");
+    let renew = envelope(ALL, &format!("{EVENTING}Renew"), &header, "<e:Renew/>");
+    let Step::Durable(durable) = lab.step("tester", &renew, Pace::Brief) else { panic!("not renewed") };
+    lab.later(5_000);
+    lab.endpoint.due_events(lab.now());
+    assert!(lab.endpoint.apply_subscription(&durable.change, lab.now()).is_err());
+    assert_eq!(lab.endpoint.subscriptions(), 0);
+    assert_eq!(number(&String::from_utf8(durable.unusable.octets).unwrap()), 2_150_858_788);
 }
 
 #[test]

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use crate::auth::{Role, Users};
+use crate::auth::{Role, Users, UsersUnusable};
 use crate::config::EventingConfig;
-use crate::endpoint::{Answer, Durable, Ended, Endpoint, Finished, Next, Outcome, Owner, SubscriptionChange, Wakes};
+use crate::endpoint::{
+    Answer, Durable, Ended, Endpoint, Finished, Next, Outcome, Owner, Standing, SubscriptionChange, Wakes,
+};
 use crate::provider::{Permissions, Rules};
 use crate::service::Engine;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, TxnError};
 use crate::wsman::eventing::EndStatus;
 
 use super::random_id;
@@ -78,16 +80,24 @@ impl Eventing {
         }
         for (record, progress) in contents.records {
             let id = record.id;
-            let permissions = eventing.standing(&record.owner).map(|(_, permissions)| permissions);
+            let permissions = match eventing.standing(&record.owner) {
+                Standing::May(_, permissions) => Some(permissions),
+                Standing::Gone | Standing::Unknown => None,
+            };
             if let Err(fault) = eventing.endpoint.restore_subscription(record, progress, permissions, now) {
                 tracing::warn!(subscription = %id, reason = %fault.reason, "a stored subscription cannot go on");
             }
         }
-        tokio::spawn(Arc::clone(&eventing).run());
+        tokio::spawn(Arc::clone(&eventing).run(contents.orphans));
         Ok(eventing)
     }
 
-    async fn run(self: Arc<Self>) {
+    async fn run(self: Arc<Self>, orphans: Vec<Uuid>) {
+        for id in orphans {
+            if let Err(error) = self.store.commit(stored::gone(id)).await {
+                tracing::warn!(subscription = %id, %error, "what is left of a subscription is still stored");
+            }
+        }
         let mut changes = self.engine.changes();
         let mut stop = self.stop.subscribe();
         let mut ticks = tokio::time::interval(TICK);
@@ -140,13 +150,15 @@ impl Eventing {
 
     /// Sends the messages of one subscription until there is none left.
     async fn send(self: Arc<Self>, id: Uuid) {
-        loop {
+        // The turn comes first: a sink that stalls holds tasks, but no messages.
+        while let Some(record) = self.endpoint.subscription_record(id) {
+            let turn = self.sinks.turn(&record).await;
             let standing = |owner: &Owner| self.standing(owner);
             match self.endpoint.next_message(id, &standing, random_id(), self.engine.now()) {
                 Next::Nothing => return,
                 Next::Ended(ended) => return self.end(ended, EndStatus::SourceCanceling).await,
                 Next::Send(mut outgoing) => {
-                    let finished = self.sinks.deliver(&mut outgoing).await;
+                    let finished = self.sinks.deliver(&mut outgoing, turn).await;
                     let ended = self.endpoint.finish_message(&outgoing, finished, self.engine.now());
                     match (finished, ended) {
                         (Finished::Delivered, None) => {}
@@ -160,18 +172,25 @@ impl Eventing {
     }
 
     /// What the owner of a subscription may do now.
-    fn standing(&self, owner: &Owner) -> Option<(Role, Permissions)> {
+    fn standing(&self, owner: &Owner) -> Standing {
         if owner.local {
-            return Some((Role::Administrator, Permissions::unlimited()));
+            return Standing::May(Role::Administrator, Permissions::unlimited());
         }
-        let role = self.users.standing(&owner.name, Instant::now())?;
-        Some((role, self.rules.permissions_of(&owner.name, role)))
+        match self.users.standing(&owner.name, Instant::now()) {
+            Ok(Some(role)) => Standing::May(role, self.rules.permissions_of(&owner.name, role)),
+            Ok(None) => Standing::Gone,
+            Err(UsersUnusable) => Standing::Unknown,
+        }
     }
 
     /// A subscription has ended: it goes from the store, and its sink is told.
     async fn end(self: Arc<Self>, ended: Ended, status: EndStatus) {
         self.forget(&ended).await;
         let record = &ended.record;
+        let Some(_pending) = self.sinks.may_tell() else {
+            tracing::warn!(subscription = %record.id, "too many ends are being told; this one is not");
+            return;
+        };
         if let Some((sink, message)) = self.endpoint.end_message(record, status, ended.reason, random_id()) {
             self.sinks.tell(&sink.address, record, message).await;
         }
@@ -195,11 +214,18 @@ impl Eventing {
         {
             return unusable;
         }
-        if let Err(error) = self.store.commit(stored::txn(&change)).await {
-            return with_internal(failed, error.to_string());
+        let renews = matches!(change, SubscriptionChange::Renew(_));
+        match self.store.commit(stored::txn(&change)).await {
+            Ok(_) => {}
+            Err(TxnError::Conflict { .. }) if renews => return unusable,
+            Err(error) => return with_internal(failed, error.to_string()),
         }
         let now = self.engine.now();
         if let Err(fault) = self.endpoint.apply_subscription(&change, now) {
+            if renews {
+                // Whatever ended it deletes what was stored just now.
+                return unusable;
+            }
             return with_internal(failed, fault.reason.into_owned());
         }
         if let SubscriptionChange::Close(record) = &change {

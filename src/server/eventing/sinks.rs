@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -27,6 +27,8 @@ use crate::xml::{Document, Limits};
 const CONNECTIONS_MAX: usize = 8;
 /// Names looked up at the same time.
 const LOOKUPS_MAX: usize = 16;
+/// Ends of subscriptions that are being told at the same time; more are not told.
+const ENDS_MAX: usize = 256;
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -38,13 +40,21 @@ pub(super) struct Sinks {
     tls: Mutex<Option<Arc<ClientConfig>>>,
     timeout: Duration,
     lookups: Arc<Semaphore>,
+    ends: Semaphore,
     routes: Mutex<HashMap<(bool, String, u16), Arc<Route>>>,
 }
 
 /// The connections to one host and port.
 struct Route {
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     idle: Mutex<Vec<(Instant, SinkConnection)>>,
+}
+
+/// The right to send one message to a sink.
+pub(super) struct Turn {
+    target: SinkTarget,
+    route: Arc<Route>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Sinks {
@@ -57,6 +67,7 @@ impl Sinks {
             tls: Mutex::default(),
             timeout: Duration::from_millis(config.delivery_timeout_ms),
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            ends: Semaphore::new(ENDS_MAX),
             routes: Mutex::default(),
         }
     }
@@ -73,8 +84,8 @@ impl Sinks {
         true
     }
 
-    /// An address of the target that may be sent to. A name server that does not answer holds a few threads and no more:
-    /// a lookup that nobody waits for any more keeps its permit until it ends.
+    /// An address of the target that may be sent to. A name server that does not answer holds a few threads and no
+    /// more: a lookup that nobody waits for any more keeps its permit until it ends.
     async fn resolve(&self, target: &SinkTarget) -> Option<SocketAddr> {
         let found = match target.host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, target.port)],
@@ -97,13 +108,30 @@ impl Sinks {
         lookup.await.ok()?.ok()
     }
 
+    /// Waits until a message may go to a subscription's sink; none when there is nowhere to send to. The wait does not
+    /// count against the time of the message: others to the same sink are before it.
+    pub(super) async fn turn(&self, record: &Record) -> Option<Turn> {
+        self.turn_at(&record.delivery.notify_to.as_ref()?.address).await
+    }
+
+    async fn turn_at(&self, address: &str) -> Option<Turn> {
+        let target = SinkTarget::parse(address)?;
+        let route = self.route(&target);
+        let permit = Arc::clone(&route.turns).acquire_owned().await.ok()?;
+        Some(Turn { target, route, _permit: permit })
+    }
+
+    /// The right to tell an end, unless too many wait to be told.
+    pub(super) fn may_tell(&self) -> Option<SemaphorePermit<'_>> {
+        self.ends.try_acquire().ok()
+    }
+
     /// Sends a message, and says what became of it.
-    pub(super) async fn deliver(&self, outgoing: &mut Outgoing) -> Finished {
+    pub(super) async fn deliver(&self, outgoing: &mut Outgoing, turn: Option<Turn>) -> Finished {
         let message = Bytes::from(std::mem::take(&mut outgoing.octets));
         let record = &outgoing.record;
-        let Some(sink) = &record.delivery.notify_to else { return Finished::Refused };
-        let sent = self.send(&sink.address, record, message).await;
-        match sent {
+        let Some(turn) = turn else { return Finished::Refused };
+        match self.send(&turn, record, message).await {
             Ok(answer) => judge(&answer, outgoing.acknowledged.then_some(outgoing.message_id)),
             Err(problem) => {
                 tracing::debug!(subscription = %record.id, problem, "a delivery failed");
@@ -114,17 +142,14 @@ impl Sinks {
 
     /// Sends a message once, without caring what is answered.
     pub(super) async fn tell(&self, address: &str, record: &Record, message: Vec<u8>) {
-        if let Err(problem) = self.send(address, record, message.into()).await {
+        let Some(turn) = self.turn_at(address).await else { return };
+        if let Err(problem) = self.send(&turn, record, message.into()).await {
             tracing::debug!(subscription = %record.id, problem, "the end of a subscription could not be told");
         }
     }
 
-    async fn send(&self, address: &str, record: &Record, message: Bytes) -> Result<SinkAnswer, String> {
-        let target = SinkTarget::parse(address).ok_or("the address is no URL that is sent to")?;
-        let route = self.route(&target);
-        // Its turn does not count against the time of the message: others to the same sink are before it.
-        let _turn = route.turns.acquire().await.map_err(|error| error.to_string())?;
-        let exchange = self.exchange(&route, &target, record, message);
+    async fn send(&self, turn: &Turn, record: &Record, message: Bytes) -> Result<SinkAnswer, String> {
+        let exchange = self.exchange(&turn.route, &turn.target, record, message);
         tokio::time::timeout(self.timeout, exchange).await.map_err(|_| "the sink did not answer in time")?
     }
 
@@ -183,9 +208,9 @@ impl Sinks {
     fn route(&self, target: &SinkTarget) -> Arc<Route> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (target.secure, target.host.clone(), target.port);
-        let route = routes
-            .entry(key)
-            .or_insert_with(|| Arc::new(Route { turns: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::default() }));
+        let route = routes.entry(key).or_insert_with(|| {
+            Arc::new(Route { turns: Arc::new(Semaphore::new(CONNECTIONS_MAX)), idle: Mutex::default() })
+        });
         Arc::clone(route)
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::endpoint::{Progress, Record, SubscriptionChange};
-use crate::store::{Op, Store, StoreError, Txn, Versioned};
+use crate::store::{Cond, Op, Store, StoreError, Txn, Versioned};
 
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
@@ -49,7 +49,11 @@ pub(super) fn txn(change: &SubscriptionChange) -> Txn {
         SubscriptionChange::Open(record, progress, _) => {
             vec![put(record_key(record.id), &**record), put(progress_key(record.id), progress)]
         }
-        SubscriptionChange::Renew(record) => vec![put(record_key(record.id), &**record)],
+        SubscriptionChange::Renew(record) => {
+            // One that ended meanwhile stays ended.
+            let key = record_key(record.id);
+            return Txn { when: vec![Cond::Present(key.clone())], then: vec![put(key, &**record)] };
+        }
         SubscriptionChange::Close(record) => return gone(record.id),
     };
     Txn { when: Vec::new(), then }
@@ -72,11 +76,13 @@ pub(super) fn progress(moved: &[(Uuid, Progress)]) -> impl Iterator<Item = Txn> 
 pub(super) struct Contents {
     pub(super) records: Vec<(Record, Progress)>,
     pub(super) damaged: Vec<(String, String)>,
+    /// What is left of subscriptions that are gone: how far one had come can be stored after its end.
+    pub(super) orphans: Vec<Uuid>,
 }
 
 /// Reads everything. Blocks.
 pub(super) fn load(store: &dyn Store) -> Result<Contents, StoreError> {
-    let mut contents = Contents { records: Vec::new(), damaged: Vec::new() };
+    let mut contents = Contents { records: Vec::new(), damaged: Vec::new(), orphans: orphans(store)? };
     let mut after: Option<String> = None;
     loop {
         let page = store.list(RECORDS, after.as_deref(), PAGE)?;
@@ -94,5 +100,44 @@ pub(super) fn load(store: &dyn Store) -> Result<Contents, StoreError> {
             Some((key, _)) => after = Some(key),
             None => return Ok(contents),
         }
+    }
+}
+
+/// Whose progress is stored without a record.
+fn orphans(store: &dyn Store) -> Result<Vec<Uuid>, StoreError> {
+    let (mut found, mut after): (Vec<Uuid>, Option<String>) = (Vec::new(), None);
+    loop {
+        let page = store.list(PROGRESS, after.as_deref(), PAGE)?;
+        for (key, _) in &page {
+            let id = key.strip_prefix(PROGRESS).and_then(|text| Uuid::try_parse(text).ok());
+            if let Some(id) = id
+                && store.get(&record_key(id))?.is_none()
+            {
+                found.push(id);
+            }
+        }
+        match page.into_iter().next_back() {
+            Some((key, _)) => after = Some(key),
+            None => return Ok(found),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn progress_that_outlived_its_subscription_is_found() {
+        let store = MemoryStore::new();
+        let (kept, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        for txn in progress(&[(kept, Progress::default()), (gone, Progress::default())]) {
+            store.commit(txn).await.unwrap();
+        }
+        let record = Op::Put(record_key(kept), b"not read by this server".to_vec());
+        store.commit(Txn { when: Vec::new(), then: vec![record] }).await.unwrap();
+        let contents = load(&store).unwrap();
+        assert_eq!((contents.orphans, contents.damaged.len()), (vec![gone], 1));
     }
 }

@@ -1,5 +1,7 @@
 //! Taking secrets out of a message before it is written down. What cannot be judged is left out altogether.
 
+use std::ops::Range;
+
 use crate::xml::text::{Encoding, decode, encode};
 use crate::xml::{Document, Element, Limits};
 
@@ -7,7 +9,15 @@ use crate::xml::{Document, Element, Limits};
 const REDACTED: &str = "(redacted)";
 
 /// Words in the names of elements and attributes, and in texts of requests, that tell of a secret.
-const TELLING: [&str; 6] = ["password", "passphrase", "secret", "privatekey", "securitytoken", "credential"];
+const TELLING: [&str; 6] = ["password", "passphrase", "secret", "privatekey", "token", "credential"];
+
+/// Elements that name a sink of events: what its subscriber put into their parameters, or behind the path of their
+/// address, may be what lets messages in there.
+const SINKS: [&str; 2] = ["NotifyTo", "EndTo"];
+const PARAMETERS: [&str; 2] = ["ReferenceParameters", "ReferenceProperties"];
+
+/// A part of the text, and what stands in its place.
+type Replaced = (Range<usize>, String);
 
 /// Headers of HTTP that prove who somebody is.
 const HEADERS: [&str; 5] =
@@ -58,9 +68,12 @@ fn redact_body(body: &[u8], charset: Option<&str>, side: Side) -> Vec<u8> {
     let redacted = match Document::parse(&text, &limits) {
         Ok(document) => {
             let mut found = Vec::new();
-            find_secrets(document.root(), side, 0, &mut found);
-            let replaced =
-                found.into_iter().fold(text.clone().into_owned(), |text, (markup, by)| text.replace(&markup, &by));
+            find_secrets(document.root(), (side, false), 0, &mut found);
+            let mut replaced = text.clone().into_owned();
+            // From the end, so that the places before stay what they are.
+            for (range, by) in found.into_iter().rev() {
+                replaced.replace_range(range, &by);
+            }
             without_userinfo(&replaced)
         }
         Err(_) if tells(&text) => return left_out("they are no XML and speak of a secret"),
@@ -73,35 +86,44 @@ fn redact_body(body: &[u8], charset: Option<&str>, side: Side) -> Vec<u8> {
 }
 
 /// Elements with secrets in them: their markup, and what stands in its place.
-fn find_secrets(element: Element<'_>, side: Side, depth: usize, found: &mut Vec<(String, String)>) {
+fn find_secrets(element: Element<'_>, (side, of_sink): (Side, bool), depth: usize, found: &mut Vec<Replaced>) {
     let named = |name: &str| tells(name);
     let by_name = named(element.local());
     let by_attribute = element.attributes().any(|it| named(it.local) || (it.local == "Name" && named(&it.value)));
     // An embedded instance, a script or an environment: text that speaks of a secret may hold it.
     let by_text = side == Side::Request && element.is_leaf() && tells(&element.text());
-    if by_name || by_attribute || by_text {
-        if element.is_leaf() && element.text().is_empty() && !by_attribute {
+    let by_place = of_sink && PARAMETERS.contains(&element.local());
+    let address = of_sink && element.is_leaf() && element.local() == "Address";
+    let text = element.text();
+    let path = if address { text.split_once(['?', '#']).map(|(path, _)| path) } else { None };
+    if by_name || by_attribute || by_text || by_place || path.is_some() {
+        if element.is_leaf() && text.is_empty() && !by_attribute {
             return;
         }
         let qname = match element.prefix() {
             "" => element.local().to_owned(),
             prefix => format!("{prefix}:{}", element.local()),
         };
-        let by = format!("<{qname}>{REDACTED}</{qname}>");
-        found.push((element.markup().to_owned(), by));
+        let path = path.filter(|_| !by_name && !by_attribute && !by_text).map(escaped).unwrap_or_default();
+        let by = format!("<{qname}>{path}{REDACTED}</{qname}>");
+        found.push((element.range(), by));
         return;
     }
     // The parser's own limit of depth holds; this one keeps the stack small whatever it is.
     if depth < DEPTH_MAX {
         for child in element.children() {
-            find_secrets(child, side, depth + 1, found);
+            find_secrets(child, (side, of_sink || SINKS.contains(&element.local())), depth + 1, found);
         }
     } else {
-        found.push((element.markup().to_owned(), format!("<!-- {REDACTED}: too deep to be looked at -->")));
+        found.push((element.range(), format!("<!-- {REDACTED}: too deep to be looked at -->")));
     }
 }
 
 const DEPTH_MAX: usize = 128;
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
 
 /// Whether a text names a secret.
 fn tells(text: &str) -> bool {
@@ -156,6 +178,10 @@ mod tests {
             "<p:X xmlns:p='u'><![CDATA[instance of C { PassPhrase = \"geheim\"; };]]></p:X>",
             "<a:Address xmlns:a='u'>http://otto:geheim@sink.example:80/x</a:Address>",
             "<Credentials><User>otto</User><Value>geheim</Value></Credentials>",
+            "<k:Token xmlns:k='u'>geheim</k:Token>",
+            "<NotifyTo><Address>http://x/a?k=geheim</Address></NotifyTo>",
+            "<EndTo><ReferenceParameters><k>geheim</k></ReferenceParameters></EndTo>",
+            "<NotifyTo><ReferenceProperties><k><l>geheim</l></k></ReferenceProperties></NotifyTo>",
         ] {
             let redacted = body(&format!("<s><t>stays</t>{secret}</s>"));
             assert!(!redacted.contains("geheim") && redacted.contains("<t>stays</t>"), "{redacted}");
