@@ -332,6 +332,6 @@ fn one_end_of_an_association_is_looked_up_by_index() {
     for _ in 0..100 {
         assert!(by(19_999) && !by(20_001));
     }
-    // A walk over all pairs takes longer than this for a few of the two hundred.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    // By index it takes some milliseconds; two hundred walks over all pairs take far longer than this on any machine.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
