@@ -220,6 +220,12 @@ impl Registry {
         schema.subclasses(class).iter().copied().filter(|class| self.provider(*class).is_some()).collect()
     }
 
+    /// Whether there is a class among `class` and its subclasses whose instances belong to virtual machines.
+    pub fn has_any_about_vms(&self, class: ClassId, schema: &Schema) -> bool {
+        let mut providers = schema.subclasses(class).iter().filter_map(|class| self.provider(*class));
+        providers.any(Provider::is_about_vms)
+    }
+
     /// The instance that a path names, of the path's class or a subclass.
     ///
     /// Fails when nothing matches the keys, and when keys are missing and more than one instance matches the rest. To a
