@@ -41,6 +41,7 @@ fn question(related: Related, object: &ObjectPath) -> AssociationQuery {
         object: object.clone(),
         association_class: None,
         result_class: None,
+        is_exact: false,
         role: None,
         result_role: None,
         properties: Vec::new(),
