@@ -290,7 +290,7 @@ impl Registry {
         if !cx.read.schema.is_a(target.class, row.class) {
             return Err(not_offered(&cx.read.schema.class(target.class).name, row.name));
         }
-        (row.handler)(cx, &row.slots, &target, input)
+        row.call(cx, &target, input)
     }
 
     /// The object path of a job.
