@@ -1,6 +1,7 @@
 //! CIM providers over the view: synchronous, with no store, backend or lock behind them. One provider a class, and one
 //! visible table of methods; both are proved against the MOF when the registry is built.
 
+mod few;
 mod interop;
 mod lookup;
 mod methods;
