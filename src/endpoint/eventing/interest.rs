@@ -97,7 +97,7 @@ impl Interest {
     }
 
     /// Whether an event is wanted, as far as the filter says.
-    //= EVT-33
+    //= EVT-34
     pub(crate) fn wants(&self, endpoint: &Endpoint, entry: &Entry, change: &InstanceChange, host: &str) -> bool {
         let of_kind = Kind::ALL.iter().zip(self.kinds).any(|(kind, wanted)| wanted && *kind == change.kind);
         let of_class = self.class.is_none_or(|class| endpoint.schema.is_a(change.class, class));

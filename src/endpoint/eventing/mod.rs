@@ -17,6 +17,7 @@ mod table;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
 use crate::job::Timestamp;
@@ -24,6 +25,7 @@ use crate::provider::Permissions;
 use crate::replication::{Transition, View};
 use crate::soap::Fault;
 use crate::wscim::Resource;
+use crate::wsman::eventing::SourceCertificate;
 use crate::wsman::fault;
 
 use super::{Answer, Endpoint};
@@ -68,12 +70,14 @@ impl Default for EventLimits {
 pub(super) struct Events {
     limits: EventLimits,
     table: Mutex<Table>,
+    /// What sinks can be shown.
+    certificate: ArcSwapOption<SourceCertificate>,
 }
 
 impl Events {
     pub(super) fn new(limits: EventLimits) -> Self {
         let table = Mutex::new(Table::new(limits.changes_max));
-        Self { limits, table }
+        Self { limits, table, certificate: ArcSwapOption::empty() }
     }
 
     /// What a holder that panicked was at is one subscription's row; the others go on.
@@ -128,6 +132,11 @@ pub struct Durable {
 }
 
 impl Endpoint {
+    /// Says which certificate sinks can be shown from now on. Subscriptions that want what there is not are refused.
+    pub fn set_source_certificate(&self, certificate: Option<SourceCertificate>) {
+        self.events.certificate.store(certificate.map(Arc::new));
+    }
+
     /// Begins eventing: what the view holds is the past.
     pub fn begin_events(&self, view: &View, now: Timestamp) {
         self.events.table().begin(view, now);

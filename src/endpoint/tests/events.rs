@@ -1,5 +1,6 @@
 //! Subscriptions to the small world: what happens in it reaches those who asked, once and in order, and nobody else.
 
+mod certificate;
 mod pushed;
 
 use std::cell::{Cell, RefCell};
@@ -276,7 +277,7 @@ fn a_pulled_subscription_goes_from_subscribe_to_unsubscribe() {
     assert_eq!(number(&lab.ask(&format!("{EVENTING}Renew"), &header, "<e:Renew/>")), 2_150_858_788);
 }
 
-//= EVT-33
+//= EVT-34
 #[test]
 fn every_kind_of_event_is_told_in_the_words_that_were_asked_for() {
     let lab = Lab::new();
