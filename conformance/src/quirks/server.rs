@@ -176,7 +176,7 @@ impl Server {
     fn instance(&self, asked: &Asked, class: &str) -> Result<&'static Instance, Box<Fault>> {
         let of_class: Vec<&Instance> =
             INSTANCES.iter().filter(|instance| self.names_equal(instance.class, class)).collect();
-        let Some(first) = of_class.first() else { return Err(no_class(class)) };
+        let Some(first) = of_class.first() else { return Err(Box::new(no_class(class))) };
         let selectors: Vec<&(String, String)> =
             asked.selectors.iter().filter(|(name, _)| name != "__cimnamespace").collect();
         let wrong = |detail: &'static str, number: u32| {
@@ -222,7 +222,7 @@ impl Server {
             INSTANCES.iter().filter(|instance| self.names_equal(instance.class, class)).collect()
         };
         if found.is_empty() && filter.is_none() {
-            return Err(no_class(class));
+            return Err(Box::new(no_class(class)));
         }
         let mode = value_in(document, body, WSMAN, "EnumerationMode").unwrap_or_default();
         let item = |instance: &&Instance| match mode.as_str() {
@@ -405,9 +405,9 @@ impl Server {
     }
 }
 
-fn no_class(class: &str) -> Box<Fault> {
+fn no_class(class: &str) -> Fault {
     let told = format!("there is no class {class}");
-    Box::new(Fault::sender("a:DestinationUnreachable", "InvalidResourceURI", 2_150_858_811, &told))
+    Fault::sender("a:DestinationUnreachable", "InvalidResourceURI", 2_150_858_811, &told)
 }
 
 fn no_body() -> Fault {
