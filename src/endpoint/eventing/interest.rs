@@ -85,15 +85,19 @@ impl Interest {
     /// Refuses what could never be told.
     fn check(self, endpoint: &Endpoint) -> Result<Self, Fault> {
         match self.class {
-            Some(class) if endpoint.registry.served(class, endpoint.schema).is_empty() => {
+            // Changes are told of what belongs to virtual machines.
+            Some(class) if !endpoint.registry.has_any_about_vms(class, endpoint.schema) => {
                 let name = &endpoint.schema.class(class).name;
-                Err(fault::event_source_unable_to_process(format!("{name} has no instances here that could change")))
+                Err(fault::event_source_unable_to_process(format!(
+                    "{name} has no instances here whose changes are told"
+                )))
             }
             _ => Ok(self),
         }
     }
 
     /// Whether an event is wanted, as far as the filter says.
+    //= EVT-34
     pub(crate) fn wants(&self, endpoint: &Endpoint, entry: &Entry, change: &InstanceChange, host: &str) -> bool {
         let of_kind = Kind::ALL.iter().zip(self.kinds).any(|(kind, wanted)| wanted && *kind == change.kind);
         let of_class = self.class.is_none_or(|class| endpoint.schema.is_a(change.class, class));
