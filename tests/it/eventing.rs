@@ -1,22 +1,21 @@
 //! Subscriptions against a listening server, and sinks that take what they are sent, refuse it, stall and die.
 
+mod crash;
 mod sink;
 
 use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use failbackd::auth::password::{Cost, SALT_OCTETS};
 use failbackd::auth::{Role, UserFile};
 use failbackd::backend::fault::NAME;
 use failbackd::config::Config;
-use failbackd::server::{Server, World};
 use failbackd::service::NewVm;
 
+use super::live::{self, Live, OPERATOR, VIEWER};
 use super::process::Wire;
 use sink::{Manner, Sink};
 
-const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
 const ALL: &str = "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/*";
 const EVENTING: &str = "http://schemas.xmlsoap.org/ws/2004/08/eventing/";
 const PULL: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Pull";
@@ -28,45 +27,24 @@ const NEW_VMS: &str =
     "SELECT * FROM __InstanceCreationEvent WITHIN 1 WHERE TargetInstance ISA 'Msvm_ReplicationRelationship'";
 
 struct Bench {
-    runtime: tokio::runtime::Runtime,
-    server: Server,
+    live: Live,
 }
 
 impl Bench {
     fn start(data_dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config {
-            data_dir: data_dir.to_owned(),
-            http: "127.0.0.1:0".to_owned(),
-            https: "off".to_owned(),
-            allow_unencrypted: true,
-            fault_backend: true,
-            ..Config::default()
-        };
-        config.eventing.delivery_timeout_ms = 500;
-        change(&mut config);
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let users = UserFile::in_directory(data_dir);
-        if !users.path().exists() {
-            users.add("otto", Role::Operator, b"secret", [5; SALT_OCTETS], CHEAP).unwrap();
-            users.add("vera", Role::Viewer, b"secret", [5; SALT_OCTETS], CHEAP).unwrap();
-        }
-        let server = runtime.block_on(async {
-            let world = World::open(&config).await.unwrap();
-            Server::start(&config, world).unwrap()
+        let live = Live::start(data_dir, |config| {
+            config.eventing.delivery_timeout_ms = 500;
+            change(config);
         });
-        Self { runtime, server }
+        Self { live }
     }
 
     fn vm(&self, name: &str) {
-        self.runtime.block_on(self.server.world().import(NewVm::protected(name, NAME), None)).unwrap();
+        self.live.vm(NewVm::protected(name, NAME));
     }
 
     fn ask(&self, action: &str, header: &str, body: &str) -> String {
-        ask_as(&self.wire("otto"), action, header, body)
-    }
-
-    fn wire(&self, user: &str) -> Wire {
-        Wire::new(self.server.http().unwrap(), user, "secret")
+        ask_as(&self.live.wire(OPERATOR), action, header, body)
     }
 
     fn subscribe(&self, mode: &str, sink: Option<&str>, delivery: &str, rest: &str) -> String {
@@ -94,7 +72,7 @@ impl Bench {
     }
 
     fn stop(self) {
-        self.runtime.block_on(self.server.shutdown());
+        self.live.stop();
     }
 }
 
@@ -148,7 +126,7 @@ fn a_pull_waits_for_its_event_and_times_out_without_one() {
     let started = Instant::now();
     let quiet = bench.pull(&context, 5, "PT0.3S");
     assert!(quiet.contains("2150858793") && Duration::from_millis(300) <= started.elapsed(), "{quiet}");
-    let (wire, waiting) = (bench.wire("otto"), context.clone());
+    let (wire, waiting) = (bench.live.wire(OPERATOR), context.clone());
     let started = Instant::now();
     let waits = std::thread::spawn(move || {
         let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
@@ -172,7 +150,7 @@ fn a_client_that_goes_away_while_it_waits_goes_on_from_its_bookmark() {
     let bookmark = between(&page, "<w:Bookmark>", "</w:Bookmark>").unwrap();
     let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
     let request = envelope(PULL, header, &pull_body(&context, 5));
-    let mut waiting = bench.wire("otto").send(&request).unwrap();
+    let mut waiting = bench.live.wire(OPERATOR).send(&request).unwrap();
     waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(waiting.read(&mut [0]).is_err(), "it waits");
     drop(waiting);
@@ -184,11 +162,34 @@ fn a_client_that_goes_away_while_it_waits_goes_on_from_its_bookmark() {
 }
 
 #[test]
+fn a_newer_pull_takes_the_place_of_one_that_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    let pull = |timeout: &'static str| {
+        let (wire, context) = (bench.live.wire(OPERATOR), context.clone());
+        std::thread::spawn(move || {
+            let header = format!("<w:OperationTimeout>{timeout}</w:OperationTimeout>");
+            ask_as(&wire, PULL, &header, &pull_body(&context, 5))
+        })
+    };
+    let started = Instant::now();
+    let older = pull("PT30S");
+    std::thread::sleep(Duration::from_millis(300));
+    let newer = pull("PT20S");
+    let given_way = older.join().unwrap();
+    assert!(given_way.contains("2150858793") && started.elapsed() < Duration::from_secs(15), "{given_way}");
+    bench.vm("web01");
+    assert_eq!(names(&newer.join().unwrap()), ["web01"]);
+    bench.stop();
+}
+
+#[test]
 fn an_unsubscribe_ends_the_pull_that_waits() {
     let directory = tempfile::tempdir().unwrap();
     let bench = Bench::start(directory.path(), |_| ());
     let answer = bench.subscribe(PULL_MODE, None, "", "");
-    let (wire, context) = (bench.wire("otto"), context_of(&answer));
+    let (wire, context) = (bench.live.wire(OPERATOR), context_of(&answer));
     let waits = std::thread::spawn(move || {
         let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
         ask_as(&wire, PULL, header, &pull_body(&context, 5))
@@ -319,7 +320,7 @@ fn sinks_elsewhere_are_refused_by_address_not_by_name() {
     let answer = bench.subscribe(PUSH, Some("http://localhost:9/"), "", "");
     assert!(answer.contains("SubscribeResponse"), "a name that stands for this machine: {answer}");
     let answer = ask_as(
-        &bench.wire("vera"),
+        &bench.live.wire(VIEWER),
         &format!("{EVENTING}Subscribe"),
         "",
         &format!(
@@ -339,5 +340,35 @@ fn an_expired_subscription_tells_its_end() {
     sink.wait(|messages| messages.len() == 1);
     let end = sink.received().pop().unwrap().body;
     assert!(end.contains("<e:SubscriptionEnd>") && end.contains("eventing/SourceCanceling"), "{end}");
+    bench.stop();
+}
+
+/// Another account of the same name and password.
+fn replace(data_dir: &Path, user: &str, role: Role) {
+    UserFile::in_directory(data_dir).remove(user).unwrap();
+    live::add(data_dir, user, role);
+}
+
+#[test]
+fn a_user_who_is_made_anew_has_none_of_the_old_ones_subscriptions() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |config| config.limits.users_recheck_ms = 10);
+    let sink = Sink::start(Manner::Accept);
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    bench.subscribe(PUSH, Some(&sink.url()), "", "");
+    bench.vm("before");
+    sink.wait(|messages| messages.len() == 1);
+    replace(directory.path(), OPERATOR, Role::Operator);
+    sink.wait(|messages| messages.len() == 2);
+    let end = sink.received().pop().unwrap().body;
+    assert!(end.contains("<e:SubscriptionEnd>") && end.contains("its owner may not subscribe any more"), "{end}");
+    let refused = bench.pull(&context, 5, "PT1S");
+    assert!(refused.contains("InvalidEnumerationContext"), "{refused}");
+    bench.vm("after");
+    bench.stop();
+    let bench = Bench::start(directory.path(), |_| ());
+    bench.vm("later");
+    assert!(bench.pull(&context, 5, "PT0.1S").contains("InvalidEnumerationContext"), "also after a restart");
+    assert_eq!(told(&sink), ["before"]);
     bench.stop();
 }

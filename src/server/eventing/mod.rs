@@ -7,6 +7,7 @@ mod sinks;
 mod stored;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::auth::{Role, Users, UsersUnusable};
 use crate::config::EventingConfig;
 use crate::endpoint::{
-    Answer, Durable, Ended, Endpoint, Finished, Next, Outcome, Owner, Standing, SubscriptionChange, Wakes,
+    Answer, Durable, Ended, Endpoint, Finished, Next, Outcome, Owner, Record, Standing, SubscriptionChange, Wakes,
 };
 use crate::provider::{Permissions, Rules};
 use crate::service::Engine;
@@ -53,8 +54,10 @@ pub(super) struct Eventing {
     rules: Arc<Rules>,
     sinks: Sinks,
     /// Pulls that wait, by subscription.
-    waiters: Mutex<HashMap<Uuid, Arc<Notify>>>,
+    waiters: Mutex<HashMap<Uuid, Arc<Waiting>>>,
     stop: watch::Sender<bool>,
+    /// The generation of the users by which owners were looked at last.
+    generation: AtomicU64,
 }
 
 impl Eventing {
@@ -65,6 +68,7 @@ impl Eventing {
             sinks: Sinks::new(config),
             waiters: Mutex::default(),
             stop: watch::channel(false).0,
+            generation: AtomicU64::new(0),
             endpoint,
             engine,
             store,
@@ -78,8 +82,11 @@ impl Eventing {
         for (key, reason) in contents.damaged {
             tracing::error!(key, reason, "a stored subscription cannot be read; it is left as it is");
         }
+        let mut adopted = Vec::new();
         for (record, progress) in contents.records {
             let id = record.id;
+            let (record, changed) = eventing.with_account(record);
+            adopted.extend(changed.then(|| Arc::new(record.clone())));
             let permissions = match eventing.standing(&record.owner) {
                 Standing::May(_, permissions) => Some(permissions),
                 Standing::Gone | Standing::Unknown => None,
@@ -88,14 +95,31 @@ impl Eventing {
                 tracing::warn!(subscription = %id, reason = %fault.reason, "a stored subscription cannot go on");
             }
         }
-        tokio::spawn(Arc::clone(&eventing).run(contents.orphans));
+        tokio::spawn(Arc::clone(&eventing).run(contents.orphans, adopted));
         Ok(eventing)
     }
 
-    async fn run(self: Arc<Self>, orphans: Vec<Uuid>) {
+    /// A record with its owner's account. What earlier servers stored has none: it gets that of now.
+    fn with_account(&self, mut record: Record) -> (Record, bool) {
+        let owner = &mut record.owner;
+        if !owner.local && owner.account.is_none() {
+            owner.account = self.users.account(&owner.name, Instant::now()).ok().flatten();
+            let known = owner.account.is_some();
+            return (record, known);
+        }
+        (record, false)
+    }
+
+    async fn run(self: Arc<Self>, orphans: Vec<Uuid>, adopted: Vec<Arc<Record>>) {
         for id in orphans {
             if let Err(error) = self.store.commit(stored::gone(id)).await {
                 tracing::warn!(subscription = %id, %error, "what is left of a subscription is still stored");
+            }
+        }
+        for record in adopted {
+            let id = record.id;
+            if let Err(error) = self.store.commit(stored::txn(&SubscriptionChange::Renew(record))).await {
+                tracing::warn!(subscription = %id, %error, "the account of its owner is not stored yet");
             }
         }
         let mut changes = self.engine.changes();
@@ -129,9 +153,19 @@ impl Eventing {
         }
         if count.is_multiple_of(STORE_TICKS) {
             self.store_progress(false).await;
+            self.look_at_owners();
         }
         if count.is_multiple_of(SWEEP_TICKS) {
             self.sinks.sweep();
+        }
+    }
+
+    /// Ends what belongs to nobody any more, when the users are others than at the last look.
+    fn look_at_owners(self: &Arc<Self>) {
+        let generation = self.users.generation(Instant::now());
+        if self.generation.swap(generation, Ordering::Relaxed) != generation {
+            let ended = self.endpoint.end_where_owners_changed(&|owner| self.standing(owner));
+            self.act(Wakes { ended, ..Wakes::default() });
         }
     }
 
@@ -156,6 +190,7 @@ impl Eventing {
             let standing = |owner: &Owner| self.standing(owner);
             match self.endpoint.next_message(id, &standing, random_id(), self.engine.now()) {
                 Next::Nothing => return,
+                Next::More => tokio::task::yield_now().await,
                 Next::Ended(ended) => return self.end(ended, EndStatus::SourceCanceling).await,
                 Next::Send(mut outgoing) => {
                     let finished = self.sinks.deliver(&mut outgoing, turn).await;
@@ -176,7 +211,7 @@ impl Eventing {
         if owner.local {
             return Standing::May(Role::Administrator, Permissions::unlimited());
         }
-        match self.users.standing(&owner.name, Instant::now()) {
+        match self.users.standing(&owner.name, owner.account, Instant::now()) {
             Ok(Some(role)) => Standing::May(role, self.rules.permissions_of(&owner.name, role)),
             Ok(None) => Standing::Gone,
             Err(UsersUnusable) => Standing::Unknown,
@@ -235,34 +270,28 @@ impl Eventing {
         done
     }
 
-    /// Waits until there is news for a pulled subscription, or it has ended.
-    pub(super) async fn news(&self, id: Uuid) {
-        let waiter = {
-            let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-            Waiter { eventing: self, id, notify: Arc::clone(waiters.entry(id).or_default()) }
-        };
-        let notified = waiter.notify.notified();
-        tokio::pin!(notified);
-        notified.as_mut().enable();
-        // What came before the wait began is news too.
-        if self.endpoint.has_news(id) == Some(false) {
-            notified.await;
-        }
+    /// Registers a Pull that waits for a subscription; earlier ones give way.
+    pub(super) fn waiter(&self, id: Uuid) -> Waiter<'_> {
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = Arc::clone(waiters.entry(id).or_default());
+        let number = waiting.newest.fetch_add(1, Ordering::Relaxed) + 1;
+        waiting.notify.notify_waiters();
+        Waiter { eventing: self, id, waiting, number }
     }
 
     fn wake(&self, id: Uuid) {
         let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiter) = waiters.get(&id) {
-            waiter.notify_waiters();
+        if let Some(waiting) = waiters.get(&id) {
+            waiting.notify.notify_waiters();
         }
     }
 
     async fn store_progress(&self, all: bool) {
-        let moved = self.endpoint.moved_subscriptions(all);
-        for txn in stored::progress(&moved) {
-            if let Err(error) = self.store.commit(txn).await {
+        let moved = self.endpoint.moved_subscriptions(all, self.engine.now());
+        for chunk in moved.chunks(stored::PAGE) {
+            if let Err(error) = stored::store_progress(&*self.store, chunk).await {
                 tracing::warn!(%error, "how far subscriptions have come could not be stored");
-                return;
+                self.endpoint.progress_not_stored(chunk);
             }
         }
     }
@@ -276,18 +305,45 @@ impl Eventing {
     }
 }
 
+/// The Pulls that wait for one subscription.
+#[derive(Default)]
+struct Waiting {
+    notify: Notify,
+    /// The number of the newest.
+    newest: AtomicU64,
+}
+
 /// A Pull that waits. Whoever goes last takes the entry along, also when the client has gone.
-struct Waiter<'e> {
+pub(super) struct Waiter<'e> {
     eventing: &'e Eventing,
     id: Uuid,
-    notify: Arc<Notify>,
+    waiting: Arc<Waiting>,
+    number: u64,
+}
+
+impl Waiter<'_> {
+    /// Waits until there is news, the subscription has ended, or a newer Pull has come.
+    pub(super) async fn news(&self) {
+        let notified = self.waiting.notify.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        // What came before the wait began is news too.
+        if self.eventing.endpoint.has_news(self.id) == Some(false) && !self.is_displaced() {
+            notified.await;
+        }
+    }
+
+    /// Whether a newer Pull has come.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.number != self.waiting.newest.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut waiters = self.eventing.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         // The map's and this one's.
-        if Arc::strong_count(&self.notify) <= 2 {
+        if Arc::strong_count(&self.waiting) <= 2 {
             waiters.remove(&self.id);
         }
     }
