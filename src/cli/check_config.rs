@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::Failure;
 use crate::config::{ServeFlags, load};
+use crate::server::check_sink_tls;
 use crate::transport::{Tls, check_client_authorities};
 
 /// The text to print: the configuration in force as a TOML file, each value that is no default with its origin, and
@@ -18,6 +19,7 @@ pub fn check_config(flags: &ServeFlags, environment: &BTreeMap<String, String>) 
         let told = |error| Failure::Usage(format!("client_certificates.authorities: {error}"));
         check_client_authorities(authorities).map_err(told)?;
     }
+    check_sink_tls(&loaded.config.eventing).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut text = String::new();
     for warning in &loaded.warnings {
         let _ = writeln!(text, "# warning: {warning}");
@@ -49,6 +51,24 @@ mod tests {
         let flags = ServeFlags::from(crate::config::PlaceFlags { config: Some(file), data_dir: None });
         let Err(Failure::Usage(problem)) = check_config(&flags, &BTreeMap::new()) else { panic!("taken") };
         assert!(problem.starts_with("client_certificates.authorities: /nonexistent.pem: "), "{problem}");
+    }
+
+    #[test]
+    fn a_certificate_for_sinks_that_cannot_be_used_is_told() {
+        let variable = |name: &str| (format!("FAILBACKD_EVENTING_{name}"), "/nonexistent.pem".to_owned());
+        let told = |names: &[&str]| {
+            let environment = names.iter().map(|name| variable(name)).collect();
+            match check_config(&ServeFlags::default(), &environment) {
+                Err(Failure::Usage(problem)) => problem,
+                other => panic!("{other:?}"),
+            }
+        };
+        let problem = told(&["CERTIFICATE", "KEY"]);
+        assert!(problem.starts_with("eventing.certificate: /nonexistent.pem: "), "{problem}");
+        let problem = told(&["CERTIFICATE"]);
+        assert!(problem.contains("eventing.key: the certificate needs its key"), "{problem}");
+        let problem = told(&["KEY"]);
+        assert!(problem.contains("eventing.certificate: the key is there without it"), "{problem}");
     }
 
     #[test]

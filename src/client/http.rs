@@ -43,7 +43,7 @@ impl Connection {
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let tls = match target.route {
-            Route::Https { .. } => Some(trust.config()?),
+            Route::Https { .. } => Some(trust.config(None)?),
             Route::Http { .. } | Route::Unix(_) => None,
         };
         Ok(Self { target, authorization, tls, sender: None, timeout })

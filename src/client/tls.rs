@@ -5,6 +5,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -54,25 +55,25 @@ impl Trust {
         Ok(Self::Fingerprint(fingerprint))
     }
 
-    /// The TLS settings that hold this trust.
-    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, ClientError> {
+    /// The TLS settings that hold this trust, and show the certificate to whoever asks for one, if there is one.
+    pub(crate) fn config(&self, shown: Option<Arc<CertifiedKey>>) -> Result<Arc<ClientConfig>, ClientError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| ClientError::Trust(error.to_string()))?;
-        let config = match self {
-            Self::System => builder.with_root_certificates(roots(&system_bundle()?)?).with_no_client_auth(),
-            Self::Authority(file) => builder.with_root_certificates(roots(file)?).with_no_client_auth(),
+        let pinned = |fingerprint| Arc::new(Pinned { fingerprint, provider });
+        let builder = match self {
+            Self::System => builder.with_root_certificates(roots(&system_bundle()?)?),
+            Self::Authority(file) => builder.with_root_certificates(roots(file)?),
             Self::Fingerprint(fingerprint) => {
-                let verifier = Arc::new(Pinned { fingerprint: Some(*fingerprint), provider });
-                builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+                builder.dangerous().with_custom_certificate_verifier(pinned(Some(*fingerprint)))
             }
-            Self::Anybody => {
-                let verifier = Arc::new(Pinned { fingerprint: None, provider });
-                builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
-            }
+            Self::Anybody => builder.dangerous().with_custom_certificate_verifier(pinned(None)),
         };
-        Ok(Arc::new(config))
+        Ok(Arc::new(match shown {
+            Some(shown) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown))),
+            None => builder.with_no_client_auth(),
+        }))
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("ca.pem");
         std::fs::write(&file, "nothing").unwrap();
-        let problem = Trust::Authority(file).config().unwrap_err().to_string();
+        let problem = Trust::Authority(file).config(None).unwrap_err().to_string();
         assert!(problem.contains("holds no certificate"), "{problem}");
     }
 }

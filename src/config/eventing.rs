@@ -1,7 +1,7 @@
 //! `[eventing]`: where events may be sent, and how many subscriptions there may be.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,11 @@ pub struct EventingConfig {
     pub allow_unencrypted: bool,
     /// The authorities that vouch for sinks over HTTPS, PEM; empty means those that this machine trusts.
     pub authorities: PathBuf,
+    /// The certificate chain, PEM, that is shown to sinks whose subscribers ask for one: the certificate, then whoever
+    /// issued it. Empty: there is none. No other sink sees it.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
     /// How long a sink may take for one message.
     pub delivery_timeout_ms: u64,
     /// Subscriptions altogether.
@@ -39,6 +44,8 @@ impl Default for EventingConfig {
             sinks: vec![LOOPBACK.to_owned()],
             allow_unencrypted: false,
             authorities: PathBuf::new(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
             delivery_timeout_ms: 10_000,
             subscriptions_max: 16_384,
             subscriptions_per_user_max: 4_096,
@@ -67,6 +74,16 @@ impl EventingConfig {
         self.sinks.iter().filter_map(|text| Network::parse(text)).collect()
     }
 
+    /// The file of the authorities that vouch for sinks, where they are not those of this machine.
+    pub fn authorities(&self) -> Option<&Path> {
+        given(&self.authorities)
+    }
+
+    /// The files of the certificate that sinks can be shown, and of its key.
+    pub fn certificate(&self) -> Option<(&Path, &Path)> {
+        Some((given(&self.certificate)?, given(&self.key)?))
+    }
+
     /// What is wrong with it: key and problem.
     pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
         let bad = self.sinks.iter().filter(|text| Network::parse(text).is_none());
@@ -76,6 +93,11 @@ impl EventingConfig {
                 ("eventing.sinks", format!("{text:?} is no address: {forms}"))
             })
             .collect();
+        match (given(&self.certificate), given(&self.key)) {
+            (Some(_), None) => problems.push(("eventing.key", "the certificate needs its key".to_owned())),
+            (None, Some(_)) => problems.push(("eventing.certificate", "the key is there without it".to_owned())),
+            _ => {}
+        }
         if self.delivery_timeout_ms == 0 {
             problems.push(("eventing.delivery_timeout_ms", "0 would let nothing be delivered".to_owned()));
         }
@@ -84,6 +106,11 @@ impl EventingConfig {
         }
         problems
     }
+}
+
+/// A path, where one is given.
+fn given(path: &Path) -> Option<&Path> {
+    Some(path).filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Addresses that may be sent to.

@@ -288,6 +288,18 @@ messages! {
     RECORD_FAILED = "FBD4024", "Could not record an exchange on", cause::STORAGE_CAPACITY,
         "A file of the recording cannot be written; the server goes on without it",
         ["Free space on the volume of the recording, or correct the directory's permissions."];
+    SINK_CERTIFICATE_MISSING = "FBD4025", "Could not deliver events to the sink of", cause::CONFIGURATION,
+        "The sink is to be shown a certificate that the server does not have; nothing is sent without it",
+        [
+            "Name the certificate and its key in [eventing], and start the server again.",
+            "Where the certificate was replaced, let the subscriber subscribe anew, with the new thumbprint.",
+        ];
+    SINK_CERTIFICATE_RELOADED = "FBD4026", "Read the certificate for event sinks again on", cause::OTHER,
+        "The server was told to read its certificates again (SIGHUP)",
+        ["Nothing: new connections to sinks that ask for it get the certificate with the thumbprint that is named."];
+    SINK_CERTIFICATE_KEPT = "FBD4027", "Could not read the certificate for event sinks again on", cause::CONFIGURATION,
+        "The certificate, its key or the authorities in [eventing] cannot be read, or do not fit; those in use stay",
+        ["Correct the file that is named.", "Send SIGHUP again."];
 }
 
 impl Message {

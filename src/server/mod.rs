@@ -27,6 +27,7 @@ use crate::transport::{self, BindError, Listener, Running, Tls, TlsError, Transp
 use crate::xml;
 
 pub use audit::{Audit, AuditError};
+pub use eventing::{SinkTlsError, check_sink_tls};
 pub use handler::WsmanHandler;
 pub use ids::random_id;
 pub use inventory::{INVENTORY_PREFIX, InventoryRecord};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The stored subscriptions cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The certificate for event sinks, or the authorities that vouch for them, cannot be used.
+    #[error(transparent)]
+    SinkTls(#[from] SinkTlsError),
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -157,9 +161,10 @@ impl Server {
         }
     }
 
-    /// Reads the certificate and its key again, for the connections from now on. One that cannot be used is told in the
-    /// log, and the one in use stays.
+    /// Reads the certificate and its key again, and those for event sinks, for the connections from now on. One that
+    /// cannot be used is told in the log, and the one in use stays.
     pub fn reload_certificate(&self) {
+        self.eventing.reload_certificate();
         let Some(tls) = &self.tls else {
             tracing::info!("there is no certificate to read again: HTTPS is off");
             return;

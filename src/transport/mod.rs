@@ -30,7 +30,7 @@ use crate::auth::Principal;
 
 pub use limits::TransportLimits;
 pub use listener::{BindError, Listener, Running, connections_within, raise_open_files_limit, serve};
-pub use tls::{Tls, TlsError, check_client_authorities};
+pub use tls::{Tls, TlsError, certified, check_client_authorities};
 
 /// The content type of every SOAP answer in UTF-8, in Windows' own spelling.
 pub const CONTENT_TYPE_UTF8: &str = "application/soap+xml;charset=UTF-8";

@@ -153,7 +153,9 @@ faults! {
     encoding_limit_encoding_type: Wsman "EncodingLimit" Sender "EncodingType" 2_150_859_033;
     /// Offline.
     endpoint_unavailable: Addressing "EndpointUnavailable" Receiver "" 2_150_858_772;
-    /// A policy in a NotifyTo cannot be met.
+    /// A policy in a NotifyTo asks for what cannot be done (MS-WSMV 3.1.4.1.22).
+    event_deliver_to_policy: Wsman "EventDeliverToUnusable" Sender "CannotComplyWithPolicy" 2_150_859_102;
+    /// A policy in a NotifyTo is more than can be evaluated (MS-WSMV 3.1.4.1.22).
     event_deliver_to_unusable: Wsman "EventDeliverToUnusable" Sender "PolicyTooComplex" 2_150_859_101;
     /// Subscription cannot be processed (OMI says Receiver).
     event_source_unable_to_process: Eventing "EventSourceUnableToProcess" Sender "" 2_150_858_787;

@@ -53,6 +53,10 @@ pub const BOOKMARK_EARLIEST: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/
 pub const PROFILE_HTTP_BASIC: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/http/basic";
 /// Security profile of a sink: Basic over TLS.
 pub const PROFILE_HTTPS_BASIC: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/basic";
+/// Security profile of a sink: the source shows a certificate (DSP0226, security profiles).
+pub const PROFILE_HTTPS_MUTUAL: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual";
+/// Security profile of a sink: the source shows a certificate, and logs in by Basic too.
+pub const PROFILE_HTTPS_MUTUAL_BASIC: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual/basic";
 /// A subscription ended since its sink could not be reached.
 pub const END_DELIVERY_FAILURE: &str = "http://schemas.xmlsoap.org/ws/2004/08/eventing/DeliveryFailure";
 /// A subscription ended since the server stops.

@@ -20,8 +20,15 @@ pub const TRANSFER: &str = "http://schemas.xmlsoap.org/ws/2004/09/transfer";
 pub const ENUMERATION: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration";
 /// `e`: WS-Eventing.
 pub const EVENTING: &str = "http://schemas.xmlsoap.org/ws/2004/08/eventing";
-/// WS-Policy, which an endpoint reference may hold.
-pub const POLICY: &str = "http://schemas.xmlsoap.org/ws/2004/09/policy";
+/// WS-Policy, which an endpoint reference may hold, in its editions; Windows' collectors of events write the oldest.
+pub const POLICY: [&str; 3] = [
+    "http://schemas.xmlsoap.org/ws/2002/12/policy",
+    "http://schemas.xmlsoap.org/ws/2004/09/policy",
+    "http://www.w3.org/ns/ws-policy",
+];
+/// `auth`: the assertions of such a policy as Windows' collectors write them. MS-WSMV 2.2.4.1 puts them into
+/// [`WSMAN`].
+pub const AUTHENTICATION: &str = "http://schemas.microsoft.com/wbem/wsman/1/authentication";
 /// WS-Trust, in its two usual editions: how a subscriber issues credentials for its sink.
 pub const TRUST: [&str; 2] =
     ["http://schemas.xmlsoap.org/ws/2005/02/trust", "http://docs.oasis-open.org/ws-sx/ws-trust/200512"];

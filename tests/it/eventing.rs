@@ -1,5 +1,6 @@
 //! Subscriptions against a listening server, and sinks that take what they are sent, refuse it, stall and die.
 
+mod certificate;
 mod crash;
 mod sink;
 

@@ -23,6 +23,7 @@ mod table;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
 use crate::auth::Role;
@@ -31,7 +32,7 @@ use crate::provider::Permissions;
 use crate::replication::{Transition, View};
 use crate::soap::Fault;
 use crate::wscim::Resource;
-use crate::wsman::eventing::DeliveryMode;
+use crate::wsman::eventing::{DeliveryMode, SourceCertificate};
 use crate::wsman::fault;
 
 use super::{Answer, Endpoint};
@@ -79,12 +80,15 @@ pub(super) struct Events {
     limits: EventLimits,
     pub(super) renderings: Renderings,
     table: Mutex<Table>,
+    /// What sinks can be shown.
+    certificate: ArcSwapOption<SourceCertificate>,
 }
 
 impl Events {
     pub(super) fn new(limits: EventLimits) -> Self {
         let table = Mutex::new(Table::new(limits.changes_max));
-        Self { limits, renderings: Renderings::default(), table }
+        let certificate = ArcSwapOption::empty();
+        Self { limits, renderings: Renderings::default(), table, certificate }
     }
 
     /// What a holder that panicked was at is one subscription's row; the others go on.
@@ -139,6 +143,11 @@ pub struct Durable {
 }
 
 impl Endpoint {
+    /// Says which certificate sinks can be shown from now on. Subscriptions that want what there is not are refused.
+    pub fn set_source_certificate(&self, certificate: Option<SourceCertificate>) {
+        self.events.certificate.store(certificate.map(Arc::new));
+    }
+
     /// Begins eventing: what the view holds is the past.
     pub fn begin_events(&self, view: &View, now: Timestamp) {
         self.events.renderings.begin(view);

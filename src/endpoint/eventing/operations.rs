@@ -41,6 +41,10 @@ impl Exchange<'_> {
             // Whoever lets the server send something decides what it does.
             access::check(self.call.principal, Role::Operator, "a subscription that is pushed")?;
         }
+        if let Some(wanted) = &subscribe.delivery.certificate {
+            let certificate = endpoint.events.certificate.load();
+            wanted.check(certificate.as_deref()).map_err(|unmet| wanted.refusal(unmet))?;
+        }
         let filter = subscribe.filter.as_ref().map(wql).transpose()?;
         let interest = Interest::resolve(endpoint, resource, filter.as_deref())?;
         if let Some(class) = interest.class {

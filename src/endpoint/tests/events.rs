@@ -1,5 +1,6 @@
 //! Subscriptions to the small world: what happens in it reaches those who asked, once and in order, and nobody else.
 
+mod certificate;
 mod lab;
 mod looks;
 mod owners;

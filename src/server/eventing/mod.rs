@@ -5,6 +5,7 @@
 
 mod sinks;
 mod stored;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +20,16 @@ use crate::config::EventingConfig;
 use crate::endpoint::{
     Answer, Durable, Ended, Endpoint, Finished, Next, Outcome, Owner, Record, Standing, SubscriptionChange, Wakes,
 };
+use crate::job::Message;
 use crate::provider::{Permissions, Rules};
 use crate::service::Engine;
-use crate::store::{Store, StoreError, TxnError};
+use crate::store::{Store, TxnError};
 use crate::wsman::eventing::EndStatus;
 
-use super::random_id;
+use super::{StartError, random_id};
 use sinks::Sinks;
+
+pub use tls::{SinkTlsError, check_sink_tls};
 
 /// How often live progress is looked at, and how exact the timers are.
 const TICK: Duration = Duration::from_millis(100);
@@ -62,10 +66,10 @@ pub(super) struct Eventing {
 
 impl Eventing {
     /// Takes up the stored subscriptions, and starts to feed and to deliver. Reads the store, and blocks for it.
-    pub(super) fn start(parts: Parts<'_>) -> Result<Arc<Self>, StoreError> {
+    pub(super) fn start(parts: Parts<'_>) -> Result<Arc<Self>, StartError> {
         let Parts { endpoint, engine, store, users, rules, config } = parts;
         let eventing = Arc::new(Self {
-            sinks: Sinks::new(config),
+            sinks: Sinks::new(config)?,
             waiters: Mutex::default(),
             stop: watch::channel(false).0,
             generation: AtomicU64::new(0),
@@ -75,6 +79,7 @@ impl Eventing {
             users,
             rules,
         });
+        eventing.endpoint.set_source_certificate(eventing.sinks.tls().certificate());
         let view = eventing.engine.keep_transitions();
         let now = eventing.engine.now();
         eventing.endpoint.begin_events(&view, now);
@@ -108,6 +113,25 @@ impl Eventing {
             return (record, known);
         }
         (record, false)
+    }
+
+    /// Reads the certificate for sinks and the authorities that vouch for them again, for the connections from now on.
+    /// What cannot be used is told in the log, and what is in use stays.
+    pub(super) fn reload_certificate(&self) {
+        match self.sinks.tls().reload() {
+            Ok(()) => {
+                let certificate = self.sinks.tls().certificate();
+                if let Some(certificate) = &certificate {
+                    let (message_id, sha1) = (Message::SINK_CERTIFICATE_RELOADED.id, certificate.own);
+                    tracing::info!(message_id, %sha1, "the certificate for event sinks was read again");
+                }
+                self.endpoint.set_source_certificate(certificate);
+            }
+            Err(error) => {
+                let message_id = Message::SINK_CERTIFICATE_KEPT.id;
+                tracing::error!(message_id, %error, "the certificate for event sinks in use stays");
+            }
+        }
     }
 
     async fn run(self: Arc<Self>, orphans: Vec<Uuid>, adopted: Vec<Arc<Record>>) {

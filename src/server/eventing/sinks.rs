@@ -14,14 +14,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::client::{SinkAnswer, SinkConnection, SinkTarget, Trust};
+use crate::client::{SinkAnswer, SinkConnection, SinkTarget};
 use crate::config::{EventingConfig, Network};
 use crate::endpoint::{Finished, Outgoing, Record};
+use crate::job::Message;
 use crate::wsman::client::Reply;
 use crate::wsman::eventing::Credentials;
 use crate::wsman::uri;
 use crate::xml::text::decode;
 use crate::xml::{Document, Limits};
+
+use super::tls::{Kind, SinkTls, SinkTlsError, Unsettled};
 
 /// Connections to one sink at the same time. A sink that stalls holds these and no others.
 const CONNECTIONS_MAX: usize = 8;
@@ -29,6 +32,8 @@ const CONNECTIONS_MAX: usize = 8;
 const LOOKUPS_MAX: usize = 16;
 /// Ends of subscriptions that are being told at the same time; more are not told.
 const ENDS_MAX: usize = 256;
+/// How often it is told that sinks cannot be shown a certificate.
+const WARNED: Duration = Duration::from_mins(1);
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -36,8 +41,9 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) struct Sinks {
     networks: Vec<Network>,
     allow_unencrypted: bool,
-    trust: Trust,
-    tls: Mutex<Option<Arc<ClientConfig>>>,
+    tls: SinkTls,
+    /// When it was last told that a sink cannot be shown what its subscriber wants.
+    warned: Mutex<Option<Instant>>,
     timeout: Duration,
     lookups: Arc<Semaphore>,
     ends: Semaphore,
@@ -47,7 +53,22 @@ pub(super) struct Sinks {
 /// The connections to one host and port.
 struct Route {
     turns: Arc<Semaphore>,
-    idle: Mutex<Vec<(Instant, SinkConnection)>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A connection that nobody uses, since when, and of which kind it is: none over clear text.
+struct Idle {
+    since: Instant,
+    kind: Option<Kind>,
+    connection: SinkConnection,
+}
+
+/// Why a message was not sent.
+enum Unsent {
+    /// The sink cannot be shown what its subscriber wants. Nothing was sent.
+    Unready(String),
+    /// The way to the sink, or the sink.
+    Failed(String),
 }
 
 /// The right to send one message to a sink.
@@ -58,18 +79,22 @@ pub(super) struct Turn {
 }
 
 impl Sinks {
-    pub(super) fn new(config: &EventingConfig) -> Self {
-        let given = !config.authorities.as_os_str().is_empty();
-        Self {
+    pub(super) fn new(config: &EventingConfig) -> Result<Self, SinkTlsError> {
+        Ok(Self {
             networks: config.networks(),
             allow_unencrypted: config.allow_unencrypted,
-            trust: if given { Trust::Authority(config.authorities.clone()) } else { Trust::System },
-            tls: Mutex::default(),
+            tls: SinkTls::open(config)?,
+            warned: Mutex::default(),
             timeout: Duration::from_millis(config.delivery_timeout_ms),
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             ends: Semaphore::new(ENDS_MAX),
             routes: Mutex::default(),
-        }
+        })
+    }
+
+    /// Who this server is to sinks.
+    pub(super) fn tls(&self) -> &SinkTls {
+        &self.tls
     }
 
     /// Whether a subscription's sinks may be sent to, as their names are now.
@@ -133,8 +158,8 @@ impl Sinks {
         let Some(turn) = turn else { return Finished::Refused };
         match self.send(&turn, record, message).await {
             Ok(answer) => judge(&answer, outgoing.acknowledged.then_some(outgoing.message_id)),
-            Err(problem) => {
-                tracing::debug!(subscription = %record.id, problem, "a delivery failed");
+            Err(unsent) => {
+                self.log(record, unsent);
                 Finished::Failed
             }
         }
@@ -143,14 +168,32 @@ impl Sinks {
     /// Sends a message once, without caring what is answered.
     pub(super) async fn tell(&self, address: &str, record: &Record, message: Vec<u8>) {
         let Some(turn) = self.turn_at(address).await else { return };
-        if let Err(problem) = self.send(&turn, record, message.into()).await {
-            tracing::debug!(subscription = %record.id, problem, "the end of a subscription could not be told");
+        if let Err(unsent) = self.send(&turn, record, message.into()).await {
+            self.log(record, unsent);
         }
     }
 
-    async fn send(&self, turn: &Turn, record: &Record, message: Bytes) -> Result<SinkAnswer, String> {
+    /// What an administrator has to put right is told once a minute, though every subscription tries again and again.
+    fn log(&self, record: &Record, unsent: Unsent) {
+        let problem = match unsent {
+            Unsent::Failed(problem) => {
+                tracing::debug!(subscription = %record.id, problem, "a delivery failed");
+                return;
+            }
+            Unsent::Unready(problem) => problem,
+        };
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|at| WARNED <= at.elapsed()) {
+            *warned = Some(Instant::now());
+            let (message_id, owner) = (Message::SINK_CERTIFICATE_MISSING.id, &record.owner.name);
+            tracing::warn!(message_id, subscription = %record.id, owner, problem, "events are not delivered");
+        }
+    }
+
+    async fn send(&self, turn: &Turn, record: &Record, message: Bytes) -> Result<SinkAnswer, Unsent> {
         let exchange = self.exchange(&turn.route, &turn.target, record, message);
-        tokio::time::timeout(self.timeout, exchange).await.map_err(|_| "the sink did not answer in time")?
+        let late = || Unsent::Failed("the sink did not answer in time".to_owned());
+        tokio::time::timeout(self.timeout, exchange).await.map_err(|_| late())?
     }
 
     async fn exchange(
@@ -159,14 +202,16 @@ impl Sinks {
         target: &SinkTarget,
         record: &Record,
         message: Bytes,
-    ) -> Result<SinkAnswer, String> {
-        let authorization = record.credentials.as_ref().map(basic);
+    ) -> Result<SinkAnswer, Unsent> {
+        let tls = self.security(target, record)?;
+        let kind = tls.as_ref().map(|(kind, _)| *kind);
+        let authorization = authorization(record);
         let content_type = if record.delivery.utf16 {
             "application/soap+xml;charset=UTF-16"
         } else {
             "application/soap+xml;charset=UTF-8"
         };
-        let mut kept = route.take();
+        let mut kept = route.take(kind);
         if let Some(connection) = &mut kept
             && !connection.ready().await
         {
@@ -175,34 +220,43 @@ impl Sinks {
         let reused = kept.is_some();
         let mut connection = match kept {
             Some(connection) => connection,
-            None => self.open(target).await?,
+            None => self.open(target, tls.clone()).await?,
         };
         let mut answer = connection.post(target, authorization.clone(), content_type, message.clone()).await;
         if answer.is_err() && reused {
             // It may have been closed while nobody used it. A message that did arrive comes twice then, under the same
             // MessageID.
-            connection = self.open(target).await?;
+            connection = self.open(target, tls).await?;
             answer = connection.post(target, authorization, content_type, message).await;
         }
-        let answer = answer.map_err(|error| error.to_string())?;
-        route.keep(connection);
+        let answer = answer.map_err(|error| Unsent::Failed(error.to_string()))?;
+        route.keep(kind, connection);
         Ok(answer)
     }
 
-    async fn open(&self, target: &SinkTarget) -> Result<SinkConnection, String> {
-        let address = self.resolve(target).await.ok_or("the sink is none that may be sent to")?;
-        let tls = if target.secure { Some(self.tls()?) } else { None };
-        SinkConnection::open(target, address, tls).await.map_err(|error| error.to_string())
+    /// How a sink is spoken to over TLS; none over clear text, where no certificate can be shown.
+    fn security(&self, target: &SinkTarget, record: &Record) -> Result<Option<(Kind, Arc<ClientConfig>)>, Unsent> {
+        let wanted = record.delivery.certificate.as_ref();
+        if !target.secure {
+            let unready = || Unsent::Unready("a certificate cannot be shown over clear text".to_owned());
+            return wanted.map_or(Ok(None), |_| Err(unready()));
+        }
+        let settings = self.tls.settings(wanted).map_err(|unsettled| match unsettled {
+            Unsettled::Unmet(unmet) => Unsent::Unready(unmet.to_string()),
+            Unsettled::Untrusting(problem) => Unsent::Failed(problem),
+        })?;
+        Ok(Some(settings))
     }
 
-    /// The settings of TLS, read at first use.
-    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
-        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = &*tls {
-            return Ok(Arc::clone(config));
-        }
-        let config = self.trust.config().map_err(|error| error.to_string())?;
-        Ok(Arc::clone(tls.insert(config)))
+    async fn open(
+        &self,
+        target: &SinkTarget,
+        tls: Option<(Kind, Arc<ClientConfig>)>,
+    ) -> Result<SinkConnection, Unsent> {
+        let unreachable = || Unsent::Failed("the sink is none that may be sent to".to_owned());
+        let address = self.resolve(target).await.ok_or_else(unreachable)?;
+        let opened = SinkConnection::open(target, address, tls.map(|(_, config)| config)).await;
+        opened.map_err(|error| Unsent::Failed(error.to_string()))
     }
 
     fn route(&self, target: &SinkTarget) -> Arc<Route> {
@@ -219,28 +273,38 @@ impl Sinks {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.retain(|_, route| {
             let mut idle = route.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|(since, connection)| since.elapsed() < IDLE && !connection.is_closed());
+            idle.retain(|idle| idle.since.elapsed() < IDLE && !idle.connection.is_closed());
             !idle.is_empty() || 1 < Arc::strong_count(route)
         });
     }
 }
 
 impl Route {
-    fn take(&self) -> Option<SinkConnection> {
+    /// A connection of this kind, and of no other.
+    fn take(&self, kind: Option<Kind>) -> Option<SinkConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((_, connection)) = idle.pop() {
-            if !connection.is_closed() {
-                return Some(connection);
-            }
-        }
-        None
+        idle.retain(|idle| !idle.connection.is_closed());
+        let at = idle.iter().rposition(|idle| idle.kind == kind)?;
+        Some(idle.remove(at).connection)
     }
 
-    fn keep(&self, connection: SinkConnection) {
+    fn keep(&self, kind: Option<Kind>, connection: SinkConnection) {
         if !connection.is_closed() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), connection));
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if CONNECTIONS_MAX <= idle.len() {
+                // Those of another kind, such as of an earlier certificate, would pile up.
+                idle.remove(0);
+            }
+            idle.push(Idle { since: Instant::now(), kind, connection });
         }
     }
+}
+
+/// What a sink is told of who sends: Basic where its subscriber issued a password; else, beside a certificate, the
+/// scheme by which servers of WS-Management know that it counts (DSP0226's profile https/mutual).
+fn authorization(record: &Record) -> Option<HeaderValue> {
+    let mutual = || record.delivery.certificate.as_ref().map(|_| HeaderValue::from_static(uri::PROFILE_HTTPS_MUTUAL));
+    record.credentials.as_ref().map(basic).or_else(mutual)
 }
 
 /// The header of Basic; marked so that nobody prints it.

@@ -156,9 +156,14 @@ pub fn check_client_authorities(authorities: &Path) -> Result<(), TlsError> {
     clients::verifier(authorities, &Arc::new(rustls::crypto::ring::default_provider())).map(drop)
 }
 
+/// Reads a certificate chain and its key, both PEM, that belong together.
+pub fn certified(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
+    certified_key(certificate, key, &rustls::crypto::ring::default_provider()).map(Arc::new)
+}
+
 fn load(source: &Source) -> Result<Loaded, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let certified = Arc::new(certified_key(source, &provider)?);
+    let certified = Arc::new(certified_key(&source.certificate, &source.key, &provider)?);
     let certificate = certified.end_entity_cert()?;
     let (fingerprint, binding) = (fingerprint(certificate), binding::end_point(certificate));
     let identity = Identity::new(Arc::clone(&certified))?;
@@ -180,9 +185,8 @@ fn load(source: &Source) -> Result<Loaded, TlsError> {
     Ok(Loaded { config: Arc::new(config), fingerprint, binding, identity })
 }
 
-fn certified_key(source: &Source, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let path = &source.certificate;
-    let content = |problem: String| TlsError::Content { path: path.clone(), problem };
+fn certified_key(path: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let content = |problem: String| TlsError::Content { path: path.to_owned(), problem };
     let pem = read(path)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
@@ -190,10 +194,9 @@ fn certified_key(source: &Source, provider: &CryptoProvider) -> Result<Certified
     if chain.is_empty() {
         return Err(content("no certificate in it".to_owned()));
     }
-    let path = &source.key;
-    let pem = zeroize::Zeroizing::new(read(path)?);
+    let pem = zeroize::Zeroizing::new(read(key)?);
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| TlsError::Content {
-        path: path.clone(),
+        path: key.to_owned(),
         problem: format!("not a PEM private key: {error}"),
     })?;
     Ok(CertifiedKey::from_der(chain, key, provider)?)

@@ -1,11 +1,12 @@
-//! What a sink asks of whoever sends to it: a user name and a password, issued by the subscriber in the header of its
-//! Subscribe (DSP0226 10.2.1.3, WS-Trust's `IssuedTokens`).
+//! What a sink asks of whoever sends to it: a user name and a password, or a certificate of which the thumbprint is
+//! named, issued by the subscriber in the header of its Subscribe (DSP0226 10.2.1.3, WS-Trust's `IssuedTokens`).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::certificate::Thumbprint;
 use crate::soap::{Envelope, Fault, trimmed};
 use crate::wsman::fault;
 use crate::xml::{Element, name};
@@ -47,22 +48,65 @@ pub struct Credentials {
     pub password: Secret,
 }
 
-/// The credentials in the header, if there are any.
-pub(super) fn parse(envelope: &Envelope<'_>) -> Result<Option<Credentials>, Box<Fault>> {
+/// What a subscriber issued for its sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Issued {
+    /// A user of the sink.
+    pub(super) credentials: Option<Credentials>,
+    /// The certificate that the sink is to be shown.
+    pub(super) thumbprint: Option<Thumbprint>,
+}
+
+/// The tokens in the header, if there are any.
+pub(super) fn parse(envelope: &Envelope<'_>) -> Result<Issued, Box<Fault>> {
     let issued = name::TRUST.iter().find_map(|namespace| envelope.header(namespace, "IssuedTokens"));
-    let Some(issued) = issued else { return Ok(None) };
-    let refused = |what: &'static str| Box::new(fault::unsupported_feature_format_security_token(what));
-    let token = find(issued, "UsernameToken", 0).ok_or_else(|| refused("only user name tokens are taken"))?;
+    let Some(issued) = issued else { return Ok(Issued::default()) };
+    let user = find(issued, "UsernameToken", 0);
+    let thumbprint = find(issued, "CertificateThumbprint", 0);
+    // A response of WS-Trust holds one token. One that holds neither kind would be overlooked.
+    let strange = issued.children().filter(|child| child.local() == "RequestSecurityTokenResponse").any(|response| {
+        find(response, "UsernameToken", 0).or_else(|| find(response, "CertificateThumbprint", 0)).is_none()
+    });
+    if strange || (user.is_none() && thumbprint.is_none()) {
+        return Err(refused("only user name tokens and thumbprints of certificates are taken"));
+    }
+    Ok(Issued {
+        credentials: user.map(credentials).transpose()?,
+        thumbprint: thumbprint.map(|token| named(issued, token)).transpose()?,
+    })
+}
+
+fn refused(what: &'static str) -> Box<Fault> {
+    Box::new(fault::unsupported_feature_format_security_token(what))
+}
+
+fn credentials(token: Element<'_>) -> Result<Credentials, Box<Fault>> {
     let part = |local: &str| token.children().find(|child| child.local() == local).map(trimmed);
     match (part("Username"), part("Password")) {
         (Some(user), Some(password)) => {
             if user.is_empty() || user.contains(':') || OCTETS_MAX < user.len() || OCTETS_MAX < password.len() {
                 return Err(refused("the user name token cannot be used for Basic"));
             }
-            Ok(Some(Credentials { user: user.into_owned(), password: Secret::new(password.into_owned()) }))
+            Ok(Credentials { user: user.into_owned(), password: Secret::new(password.into_owned()) })
         }
         _ => Err(refused("the user name token lacks the name or the password")),
     }
+}
+
+/// `wsman:CertificateThumbprint`: the certificate that the event source is to show (DSP0226 10.2.1.3). Each may stand
+/// for another address, but a server has one certificate: all must name the same.
+fn named(issued: Element<'_>, token: Element<'_>) -> Result<Thumbprint, Box<Fault>> {
+    let read = |token: Element<'_>| {
+        let bad = "the thumbprint of a certificate is not forty hexadecimal digits, its SHA-1";
+        Thumbprint::parse(&trimmed(token)).ok_or_else(|| refused(bad))
+    };
+    let thumbprint = read(token)?;
+    for other in issued.children().filter_map(|child| find(child, "CertificateThumbprint", 0)) {
+        if read(other)? != thumbprint {
+            return Err(refused("two certificates are named, and this server shows its sinks one"));
+        }
+    }
+    Ok(thumbprint)
 }
 
 /// The first element of this name below another. Its namespace differs between the editions of WS-Security.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, Decoded};
+use super::certificate::{Constraint, WantedCertificate};
+use super::credentials::Issued;
+use super::{Decoded, policy};
 use crate::soap::{DetailItem, Fault, clipped, is_mandatory, trimmed};
 use crate::wsman::{fault, parse_duration, uri};
 use crate::xml::{Element, Writer, name};
@@ -102,6 +104,9 @@ pub struct Delivery {
     pub utf16: bool,
     /// Whether the sink is to be shown credentials by HTTP's Basic.
     pub basic: bool,
+    /// Whether the sink is to be shown a certificate, and which will do.
+    #[serde(default)]
+    pub certificate: Option<WantedCertificate>,
 }
 
 impl Sink {
@@ -120,10 +125,6 @@ impl Sink {
             address.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(""));
         if authority.contains('@') {
             return Err(unusable("carries credentials in its address; issue them by IssuedTokens"));
-        }
-        if is_policy_demanded(element) {
-            let text = format!("{what} demands a policy, and none can be promised");
-            return Err(Box::new(fault::event_deliver_to_unusable(text)));
         }
         let mut parameters = Vec::new();
         let mut octets = 0;
@@ -161,11 +162,6 @@ impl Sink {
     }
 }
 
-/// Whether a reference holds a policy that the sender must obey (MS-WSMV 3.1.4.1.22).
-fn is_policy_demanded(element: Element<'_>) -> bool {
-    element.children().any(|child| child.namespace() == name::POLICY && child.local() == "Policy" && !child.is_leaf())
-}
-
 impl Delivery {
     /// Read the element.
     //= EVT-17
@@ -185,25 +181,52 @@ impl Delivery {
             policy: EnvelopePolicy::default(),
             utf16: false,
             basic: false,
+            certificate: None,
         };
-        let mut secure = false;
+        let (mut auth, mut constraints) = (Auth::default(), None);
         for child in element.children() {
             match (child.namespace(), child.local()) {
-                (name::WSMAN, "Auth") => (delivery.basic, secure) = auth(child)?,
-                (name::EVENTING, "NotifyTo") => delivery.notify_to = Some(Sink::parse(child, "wse:NotifyTo")?),
+                (name::WSMAN, "Auth") => auth = Auth::parse(child)?,
+                (name::EVENTING, "NotifyTo") => {
+                    delivery.notify_to = Some(Sink::parse(child, "wse:NotifyTo")?);
+                    constraints = policy::wanted(child, "wse:NotifyTo")?;
+                }
                 (name::WSMAN, local) => delivery.read(child, local)?,
                 _ => {}
             }
         }
         if delivery.mode == DeliveryMode::Pull {
-            delivery.notify_to = None;
+            (delivery.notify_to, constraints) = (None, None);
         }
-        if secure && delivery.notify_to.as_ref().is_some_and(|sink| !sink.is_secure()) {
-            let text = "Auth asks for Basic over HTTPS, and the address of wse:NotifyTo is none of HTTPS".to_owned();
-            return Err(Box::new(fault::unsupported_feature_authorization_mode(text)));
-        }
+        delivery.set_auth(auth, constraints)?;
         delivery.check_batch()?;
         Ok(delivery)
+    }
+
+    /// Sets what the sink is shown, as `wsman:Auth` and the sink's policy ask for it together.
+    //= EVT-33
+    fn set_auth(&mut self, auth: Auth, constraints: Option<Vec<Constraint>>) -> Decoded<()> {
+        let refused = |text: &str| Err(Box::new(fault::unsupported_feature_authorization_mode(text.to_owned())));
+        let clear = self.notify_to.as_ref().is_some_and(|sink| !sink.is_secure());
+        if auth.mutual && self.mode == DeliveryMode::Pull {
+            return refused("Auth asks for a certificate of the server, and pulled events have no sink to see it");
+        }
+        if clear && auth.mutual {
+            return refused("Auth asks for a certificate of the server, and wse:NotifyTo is no address of HTTPS");
+        }
+        if clear && auth.secure {
+            return refused("Auth asks for Basic over HTTPS, and the address of wse:NotifyTo is none of HTTPS");
+        }
+        if clear && constraints.is_some() {
+            let text = "the policy of wse:NotifyTo asks for a certificate, and the address is none of HTTPS";
+            return Err(Box::new(fault::event_deliver_to_policy(text)));
+        }
+        self.basic = auth.basic;
+        if auth.mutual || constraints.is_some() {
+            let one_of = constraints.unwrap_or_default();
+            self.certificate = Some(WantedCertificate { one_of, named: None, by_policy: !auth.mutual });
+        }
+        Ok(())
     }
 
     fn read(&mut self, child: Element<'_>, local: &str) -> Decoded<()> {
@@ -266,13 +289,20 @@ impl Delivery {
         Ok(())
     }
 
-    /// Credentials go to whoever proved to be the sink, and are there when they are to be shown.
-    pub(super) fn check_auth(&self, credentials: Option<&Credentials>) -> Decoded<()> {
-        if self.basic && credentials.is_none() {
-            let text = "Basic is asked for, and no user name token was issued for it";
-            return Err(Box::new(fault::unsupported_feature_format_security_token(text)));
+    /// What was issued for the sink is there where it is asked for, and asked for where it is there.
+    pub(super) fn set_issued(&mut self, issued: &Issued) -> Decoded<()> {
+        let refused = |text: &'static str| Err(Box::new(fault::unsupported_feature_format_security_token(text)));
+        if self.basic && self.notify_to.is_some() && issued.credentials.is_none() {
+            return refused("Basic is asked for, and no user name token was issued for it");
         }
-        Ok(())
+        match (&mut self.certificate, issued.thumbprint) {
+            (None, Some(_)) => refused("a certificate is named, and Auth does not ask for https/mutual"),
+            (Some(wanted), thumbprint) => {
+                wanted.named = thumbprint;
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -307,13 +337,32 @@ fn retry(element: Element<'_>, text: &str) -> Decoded<Retry> {
     }
 }
 
-/// Whether Basic is asked for, and whether over HTTPS only; every other profile is refused.
-fn auth(element: Element<'_>) -> Decoded<(bool, bool)> {
-    let profile = element.attribute("", "Profile").unwrap_or_default();
-    match profile.trim() {
-        "" => Ok((false, false)),
-        uri::PROFILE_HTTP_BASIC => Ok((true, false)),
-        uri::PROFILE_HTTPS_BASIC => Ok((true, true)),
-        profile => Err(refused(fault::unsupported_feature_authorization_mode, "the profile of Auth", profile)),
+/// `wsman:Auth`: what its profile asks for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Auth {
+    /// A user name and a password.
+    basic: bool,
+    /// HTTPS.
+    secure: bool,
+    /// A certificate.
+    mutual: bool,
+}
+
+impl Auth {
+    /// Reads the element; a profile that is not offered is refused.
+    //= EVT-33
+    fn parse(element: Element<'_>) -> Decoded<Self> {
+        let profile = element.attribute("", "Profile").unwrap_or_default();
+        let [basic, secure, mutual] = match profile.trim() {
+            "" => [false, false, false],
+            uri::PROFILE_HTTP_BASIC => [true, false, false],
+            uri::PROFILE_HTTPS_BASIC => [true, true, false],
+            uri::PROFILE_HTTPS_MUTUAL => [false, true, true],
+            uri::PROFILE_HTTPS_MUTUAL_BASIC => [true, true, true],
+            profile => {
+                return Err(refused(fault::unsupported_feature_authorization_mode, "the profile of Auth", profile));
+            }
+        };
+        Ok(Self { basic, secure, mutual })
     }
 }

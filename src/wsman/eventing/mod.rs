@@ -1,9 +1,11 @@
 //! WS-Eventing as WS-Management profiles it (DSP0226 section 10): what subscribers ask and are answered, and what sinks
 //! are sent.
 
+mod certificate;
 mod credentials;
 mod delivery;
 mod expiry;
+mod policy;
 mod write;
 
 use std::borrow::Cow;
@@ -13,6 +15,7 @@ use super::{fault, uri};
 use crate::soap::{Envelope, Fault, clipped, trimmed};
 use crate::xml::{Element, name};
 
+pub use certificate::{Constraint, SourceCertificate, Thumbprint, Unmet, WantedCertificate};
 pub use credentials::{Credentials, Secret};
 pub use delivery::{Delivery, DeliveryMode, EnvelopePolicy, Retry, Sink};
 pub use expiry::{Expires, format_date_time};
@@ -81,19 +84,25 @@ impl<'d> Subscribe<'d> {
         let body = payload(envelope, "Subscribe")?;
         let delivery = body.child(name::EVENTING, "Delivery");
         let delivery = delivery.ok_or_else(|| invalid("there is no wse:Delivery"))?;
+        let mut delivery = Delivery::parse(delivery)?;
+        let issued = credentials::parse(envelope)?;
+        delivery.set_issued(&issued)?;
         let mut subscribe = Self {
-            delivery: Delivery::parse(delivery)?,
+            delivery,
             end_to: None,
             expires: None,
             filter: None,
             send_bookmarks: false,
             bookmark: None,
-            credentials: credentials::parse(envelope)?,
+            credentials: issued.credentials,
             to: envelope.header(name::ADDRESSING, "To").map(trimmed).filter(|to| is_reachable(to)),
         };
         for child in body.children() {
             match (child.namespace(), child.local()) {
-                (name::EVENTING, "EndTo") => subscribe.end_to = Some(Sink::parse(child, "wse:EndTo")?),
+                (name::EVENTING, "EndTo") => {
+                    subscribe.end_to = Some(Sink::parse(child, "wse:EndTo")?);
+                    subscribe.check_policy_of_end(policy::wanted(child, "wse:EndTo")?.as_deref())?;
+                }
                 (name::EVENTING, "Expires") => subscribe.expires = Some(Expires::parse(&trimmed(child))?),
                 (name::WSMAN | name::EVENTING, "Filter") => set_filter(&mut subscribe.filter, child)?,
                 (name::WSMAN, "SendBookmarks") => subscribe.send_bookmarks = true,
@@ -123,11 +132,22 @@ impl<'d> Subscribe<'d> {
             let what = format!("wse:EndTo {:?} is on another host than wse:NotifyTo", clipped(&end_to.address));
             return Err(Box::new(fault::unsupported_feature_addressing_mode(what)));
         }
-        if delivery.basic && self.end_to.as_ref().is_some_and(|end_to| end_to.is_secure() != notify_to.is_secure()) {
+        let shown = delivery.basic || delivery.certificate.is_some();
+        if shown && self.end_to.as_ref().is_some_and(|end_to| end_to.is_secure() != notify_to.is_secure()) {
             let what = "wse:EndTo has another scheme than wse:NotifyTo, and both would be shown the credentials";
             return Err(Box::new(fault::unsupported_feature_addressing_mode(what)));
         }
-        delivery.check_auth(self.credentials.as_ref())
+        Ok(())
+    }
+
+    /// The end is told as events are: a policy of `wse:EndTo` may repeat that of `wse:NotifyTo`, and ask for no more.
+    fn check_policy_of_end(&self, constraints: Option<&[Constraint]>) -> Decoded<()> {
+        let Some(constraints) = constraints.filter(|_| self.delivery.mode != DeliveryMode::Pull) else { return Ok(()) };
+        if self.delivery.certificate.as_ref().is_some_and(|wanted| wanted.one_of == constraints) {
+            return Ok(());
+        }
+        let text = "the policy of wse:EndTo is another than that of wse:NotifyTo, and both are sent to alike";
+        Err(Box::new(fault::event_deliver_to_policy(text)))
     }
 }
 

@@ -5,6 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -34,6 +37,8 @@ pub(super) enum Manner {
 pub(super) struct Message {
     pub(super) head: String,
     pub(super) body: String,
+    /// The certificate that the sender showed.
+    pub(super) shown: Option<CertificateDer<'static>>,
 }
 
 #[derive(Default)]
@@ -45,27 +50,40 @@ struct Inbox {
 /// A sink; it ends with the test's process.
 pub(super) struct Sink {
     address: SocketAddr,
+    secure: bool,
     manner: Manner,
     inbox: Arc<Inbox>,
 }
 
 impl Sink {
     pub(super) fn start(manner: Manner) -> Self {
+        Self::begin(manner, None)
+    }
+
+    /// A sink of HTTPS at `127.0.0.1`.
+    pub(super) fn start_over_tls(manner: Manner, tls: Arc<ServerConfig>) -> Self {
+        Self::begin(manner, Some(tls))
+    }
+
+    fn begin(manner: Manner, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let inbox = Arc::new(Inbox::default());
-        let (theirs, how) = (Arc::clone(&inbox), manner.clone());
+        let (theirs, how, secure) = (Arc::clone(&inbox), manner.clone(), tls.is_some());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (inbox, manner) = (Arc::clone(&theirs), how.clone());
-                std::thread::spawn(move || serve(stream, &inbox, &manner));
+                let (inbox, manner, tls) = (Arc::clone(&theirs), how.clone(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, None, &inbox, &manner),
+                    Some(tls) => serve_over_tls(stream, tls, &inbox, &manner),
+                });
             }
         });
-        Self { address, manner, inbox }
+        Self { address, secure, manner, inbox }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}/sink", self.address)
+        format!("{}://{}/sink", if self.secure { "https" } else { "http" }, self.address)
     }
 
     /// Whether it answers at all, so that a message counts as one try.
@@ -85,8 +103,21 @@ impl Sink {
     }
 }
 
-fn serve(mut stream: TcpStream, inbox: &Inbox, manner: &Manner) {
+/// A sender who shows no certificate, or a wrong one, where one is wanted gets no further than the handshake.
+fn serve_over_tls(mut stream: TcpStream, tls: Arc<ServerConfig>, inbox: &Inbox, manner: &Manner) {
+    let mut connection = ServerConnection::new(tls).unwrap();
+    while connection.is_handshaking() {
+        if connection.complete_io(&mut stream).is_err() {
+            return;
+        }
+    }
+    let shown = connection.peer_certificates().and_then(|chain| chain.first()).map(|it| it.clone().into_owned());
+    serve(StreamOwned::new(connection, stream), shown.as_ref(), inbox, manner);
+}
+
+fn serve(mut stream: impl Read + Write, shown: Option<&CertificateDer<'static>>, inbox: &Inbox, manner: &Manner) {
     while let Some(message) = read(&mut stream) {
+        let message = Message { shown: shown.cloned(), ..message };
         let id = message.body.split("<a:MessageID>").nth(1).and_then(|rest| rest.split('<').next()).unwrap_or_default();
         let ack = envelope("http://schemas.dmtf.org/wbem/wsman/1/wsman/Ack", id, "");
         let is_end = message.body.contains("SubscriptionEnd");
@@ -118,7 +149,7 @@ fn serve(mut stream: TcpStream, inbox: &Inbox, manner: &Manner) {
     }
 }
 
-fn answer(stream: &mut TcpStream, status: &str, header: &str, body: &str) -> bool {
+fn answer(stream: &mut impl Write, status: &str, header: &str, body: &str) -> bool {
     let header = format!("Content-Type: application/soap+xml;charset=UTF-8\r\n{header}");
     let text = format!("HTTP/1.1 {status}\r\n{header}Content-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(text.as_bytes()).is_ok()
@@ -143,7 +174,7 @@ fn refusal(id: &str) -> String {
     )
 }
 
-fn read(stream: &mut TcpStream) -> Option<Message> {
+fn read(stream: &mut impl Read) -> Option<Message> {
     let mut head = Vec::new();
     let mut octet = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -162,5 +193,5 @@ fn read(stream: &mut TcpStream) -> Option<Message> {
         }
         None => String::from_utf8(body).unwrap(),
     };
-    Some(Message { head, body })
+    Some(Message { head, body, shown: None })
 }
