@@ -179,7 +179,6 @@ fn what_a_page_echoes_is_reckoned_before_it_is_filled() {
     assert!(text.contains("&quot;&quot;") && text.contains("<n:EnumerationContext>"), "{text}");
 }
 
-//= ENU-28
 #[test]
 fn an_answer_that_does_not_fit_leaves_the_context_where_it_was() {
     let (endpoint, view) = (endpoint(), large_view());
