@@ -125,6 +125,37 @@ async function everyCellOpensItsWireLog(page, name, run) {
   check(chips.size === 0, `${name}: cells without a case: ${[...chips.keys()].join(", ")}`);
 }
 
+// What was sent and what came, to the last character, though most of it is in the page only as it is laid out.
+async function rawIsWhatCame(page, name, run) {
+  const seen = await page.evaluate(async (most) => {
+    const all = [...document.querySelectorAll("details.case")].filter((one) => one.querySelector("details.raw"));
+    const stride = Math.ceil(all.length / most);
+    const out = [];
+    for (const one of all.filter((_, at) => at % stride === 0)) {
+      for (const raw of one.querySelectorAll("details.raw")) raw.open = true;
+      await new Promise((resolve) => setTimeout(resolve));
+      const text = (section) => section.querySelector("details.raw pre")?.textContent;
+      const wire = [...one.querySelectorAll(".wire")].map((wire) => [...wire.querySelectorAll(":scope > section")].map(text));
+      out.push({ id: one.querySelector(".body").id.slice("c-".length), wire });
+      for (const raw of one.querySelectorAll("details.raw")) raw.open = false;
+    }
+    return out;
+  }, CLICKED_AT_ONCE);
+  const body = (message) => {
+    const gap = ["\n\n", "\r\n\r\n"].find((gap) => message.includes(gap));
+    return gap === undefined ? "" : message.slice(message.indexOf(gap) + gap.length);
+  };
+  for (const { id, wire } of seen) {
+    const exchanges = run.cases.find((entry) => entry.id === id).wire;
+    wire.forEach((texts, at) => [exchanges[at].request, exchanges[at].answer].forEach((message, way) => {
+      const sent = seenAs(body(message));
+      // Some characters are shown by their numbers.
+      if (texts[way] === undefined || /[^\x09\x0a\x20-\x7e]/.test(sent)) return;
+      check(texts[way] === sent, `${name}: ${id} shows as raw ${texts[way].slice(0, 200)}, which was ${sent.slice(0, 200)}`);
+    }));
+  }
+}
+
 async function headerSays(page, name, run) {
   const text = await page.evaluate(() => document.querySelector("header").textContent);
   for (const part of [run.target, run.profile, run.began, run.seed, "no certificate"]) {
@@ -232,6 +263,7 @@ async function reportWorks(browser, run, runName) {
     await filtersWork(page, name, run);
     await keyboardWorks(page, name);
     await everyCellOpensItsWireLog(page, name, run);
+    if (width === "desktop") await rawIsWhatCame(page, name, run);
     await picture(page, `${runName}-${width}-case`);
     // As wide as it can get: all cases open, or a part of them where there are many.
     await page.evaluate((most) => {

@@ -176,6 +176,12 @@ struct Found {
     instances: usize,
 }
 
+/// What is told of a target that refuses the way to log in.
+fn forbidden(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body).trim().chars().take(300).collect();
+    format!("the target refuses this way to log in (HTTP 403: {text}); --auth ntlm and https are others")
+}
+
 /// Probes the target, of which some is known before. The error means that nothing can be tested at all.
 pub(crate) fn probe(session: &mut Session, known: Fixtures, many_uri: &str) -> Result<Fixtures, String> {
     let mut fixtures = known;
@@ -185,6 +191,8 @@ pub(crate) fn probe(session: &mut Session, known: Fixtures, many_uri: &str) -> R
     match received.answer.status {
         200 => _ = fixtures.features.insert("identify".to_owned()),
         401 => return Err("the target refuses the credentials (HTTP 401)".to_owned()),
+        // Who does not take passwords over clear text says so in words, and to every request.
+        403 if received.document.is_err() => return Err(forbidden(&received.answer.body)),
         404 => return Err("there is no WS-Management at this path (HTTP 404)".to_owned()),
         _ => {}
     }

@@ -18,8 +18,12 @@ use failbackd::service::NewVm;
 use libfuzzer_sys::fuzz_target;
 use roxmltree::Document;
 
-const SOAP: &str = "http://www.w3.org/2003/05/soap-envelope";
-const ADDRESSING: &str = "http://schemas.xmlsoap.org/ws/2004/08/addressing";
+/// Shared with the program that damages requests over TCP; it uses nothing else of the suite.
+#[path = "../../conformance/src/bin/wsman-mutate/answer.rs"]
+mod answer;
+
+use answer::{answer_text, header, shape, text_of};
+
 /// Statuses that an answer may have.
 const STATUSES: [u16; 15] = [200, 202, 400, 401, 403, 404, 405, 408, 411, 413, 415, 417, 431, 500, 501];
 
@@ -55,12 +59,12 @@ fuzz_target!(|input: &[u8]| {
     let received = exchange(&sent);
     let answers = answers(&received);
     if !is_raw {
-        let [(status, body, _)] = answers.as_slice() else { panic!("{} answers to one request", answers.len()) };
+        let [(status, _, body)] = answers.as_slice() else { panic!("{} answers to one request", answers.len()) };
         related(input, *status, body);
     }
-    for (status, body, order) in answers {
+    for (status, head, body) in answers {
         assert!(STATUSES.contains(&status), "the status {status}");
-        judge(status, body, order);
+        judge(status, head, body);
     }
 });
 
@@ -79,8 +83,8 @@ fn exchange(sent: &[u8]) -> Vec<u8> {
     received
 }
 
-/// Statuses and bodies of whole answers; anything that is none is a finding.
-fn answers(mut received: &[u8]) -> Vec<(u16, &[u8], Option<Order>)> {
+/// Statuses, heads and bodies of whole answers; anything that is none is a finding.
+fn answers(mut received: &[u8]) -> Vec<(u16, &str, &[u8])> {
     let mut found = Vec::new();
     while !received.is_empty() {
         let end = received.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
@@ -97,28 +101,21 @@ fn answers(mut received: &[u8]) -> Vec<(u16, &[u8], Option<Order>)> {
         });
         let length = length.unwrap_or_else(|| panic!("no length: {head}"));
         assert!(length <= received.len(), "an answer of {} octets out of {length}", received.len());
-        found.push((status, &received[..length], order_of(&head.to_ascii_lowercase())));
+        found.push((status, head, &received[..length]));
         received = &received[length..];
     }
     found
 }
 
 /// What an envelope must be; other bodies are short texts for people.
-fn judge(status: u16, body: &[u8], order: Option<Order>) {
-    // An order of octets in the media type does without a mark.
-    let Some(text) = order.map_or_else(|| text_of(body), |order| units(body, order)) else { return };
+fn judge(status: u16, head: &str, body: &[u8]) {
+    let Some(text) = answer_text(head, body) else { return };
     if !text.starts_with('<') {
         assert!(status != 200, "200 without an envelope: {text:.200}");
         return;
     }
     let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text:.2000}"));
-    assert!(document.root_element().has_tag_name((SOAP, "Envelope")), "no envelope: {text:.200}");
-    let fault = document.descendants().find(|node| node.has_tag_name((SOAP, "Fault")));
-    assert_eq!(fault.is_some(), status != 200, "{status}: {text:.500}");
-    if let Some(fault) = fault {
-        let reason = fault.descendants().find(|node| node.has_tag_name((SOAP, "Text")));
-        assert!(reason.and_then(|reason| reason.text()).is_some_and(|text| !text.is_empty()), "no reason");
-    }
+    shape(status, &document).unwrap_or_else(|wrong| panic!("{status}, {wrong}: {text:.500}"));
 }
 
 /// An answer names the message that it answers, and a wrong message is never done.
@@ -130,40 +127,7 @@ fn related(input: &[u8], status: u16, body: &[u8]) {
     };
     let answer = text_of(body).unwrap_or_default();
     let Ok(answer) = Document::parse(&answer) else { return };
-    let id = |document: &Document<'_>, name| {
-        let header = document.root_element().children().find(|node| node.has_tag_name((SOAP, "Header")))?;
-        let mut blocks = header.children().filter(|node| node.has_tag_name((ADDRESSING, name)));
-        let texts = blocks.next()?.descendants().filter(roxmltree::Node::is_text);
-        let text: String = texts.filter_map(|node| node.text()).collect();
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-    };
-    if let (200, Some(relates)) = (status, id(&answer, "RelatesTo")) {
-        assert_eq!(Some(relates), id(&request, "MessageID"));
-    }
-}
-
-/// How two octets make a unit of UTF-16.
-type Order = fn([u8; 2]) -> u16;
-
-fn order_of(head: &str) -> Option<Order> {
-    let orders: [(&str, Order); 2] =
-        [("charset=utf-16le", u16::from_le_bytes), ("charset=utf-16be", u16::from_be_bytes)];
-    orders.into_iter().find(|(name, _)| head.contains(name)).map(|(_, order)| order)
-}
-
-fn units(octets: &[u8], order: Order) -> Option<String> {
-    let units: Vec<u16> = octets.chunks_exact(2).map(|pair| order([pair[0], pair[1]])).collect();
-    String::from_utf16(&units).ok()
-}
-
-/// The text of a body in UTF-8 or, by its mark, UTF-16.
-fn text_of(octets: &[u8]) -> Option<String> {
-    match octets {
-        [0xFF, 0xFE, rest @ ..] => units(rest, u16::from_le_bytes),
-        [0xFE, 0xFF, rest @ ..] => units(rest, u16::from_be_bytes),
-        // Without a mark the first character tells.
-        [b'<', 0, ..] => units(octets, u16::from_le_bytes),
-        [0, b'<', ..] => units(octets, u16::from_be_bytes),
-        [0xEF, 0xBB, 0xBF, rest @ ..] | rest => std::str::from_utf8(rest).ok().map(str::to_owned),
+    if let (200, Some(relates)) = (status, header(&answer, "RelatesTo")) {
+        assert_eq!(Some(relates), header(&request, "MessageID"));
     }
 }

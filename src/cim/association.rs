@@ -25,6 +25,8 @@ pub struct AssociationQuery {
     pub association_class: Option<ClassId>,
     /// The class of the instances asked for, or one above it.
     pub result_class: Option<ClassId>,
+    /// Whether instances of classes below the result class are left out.
+    pub is_exact: bool,
     /// The role that the object plays: the name of the reference to it.
     pub role: Option<String>,
     /// The role that the other object plays.

@@ -5,6 +5,7 @@
 //! class below, so what is resolved against a base class also reads instances of its subclasses.
 
 pub mod association;
+pub(crate) mod characters;
 pub mod class_xml;
 pub mod datetime;
 pub mod embedded;

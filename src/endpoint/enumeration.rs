@@ -12,7 +12,7 @@ use crate::xml::Writer;
 
 use super::exchange::{ENVELOPE_OCTETS, Exchange};
 use super::filter::Scope;
-use super::scan::{Bounds, Condition, Page, Scan, Source};
+use super::scan::{Bounds, Page, Scan};
 use super::{Journal, OPERATION_TIMEOUT, Reply, Step, access, cursor};
 
 impl Exchange<'_> {
@@ -68,17 +68,9 @@ impl Exchange<'_> {
                 let classes = (class, polymorphism);
                 Ok(Scan::of_class(&endpoint.registry, endpoint.schema, classes, condition, mode, family))
             }
-            Scope::Associations(_) if polymorphism != PolymorphismMode::default() => {
-                let text = "what is associated comes with all its properties and in no other mode";
-                Err(fault::polymorphism_mode_not_supported(text)) //= CIM-07
-            }
             Scope::Associations(query) => {
-                let cx = endpoint.read_context(self.call);
-                let walk = endpoint.registry.walk(&cx, &query).map_err(wscim::fault_of)?;
-                let object = query.object.class;
-                let included = (!query.properties.is_empty()).then(|| Condition::Included(Arc::new(query)));
-                let namespace = endpoint.schema.class(object).namespace;
-                Ok(Scan::new(namespace, Source::Walk(Arc::new(walk)), included, mode, family))
+                let (cx, question) = (endpoint.read_context(self.call), (query, polymorphism));
+                Scan::of_walk(&endpoint.registry, &cx, question, mode, family).map_err(wscim::fault_of)
             }
         }
     }

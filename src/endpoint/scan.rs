@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cim::{AssociationQuery, CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
+use crate::cim::{AssociationQuery, CimError, CimInstance, ClassId, NamespaceId, Query, Resolved, Schema};
 use crate::provider::{Flow, Key, Provider, ReadContext, Registry, Sink, Walk};
 use crate::soap::Fault;
 use crate::wscim::{self, Arrays, Codec, Family, Resource, XPath};
@@ -153,6 +153,25 @@ impl Scan {
         let shown_as = (polymorphism == PolymorphismMode::ExcludeSubClassProperties).then_some(class);
         let namespace = schema.class(class).namespace;
         Self { shown_as, ..Self::new(namespace, Source::Classes(classes.into()), condition, mode, family) }
+    }
+
+    /// A scan along the associations of an object; what of subclasses of the result class, says `polymorphism`.
+    ///
+    /// Fails when there is no such object.
+    //= CIM-04, CIM-05, CIM-06
+    pub(crate) fn of_walk(
+        registry: &Registry,
+        cx: &ReadContext<'_>,
+        (mut query, polymorphism): (AssociationQuery, PolymorphismMode),
+        mode: EnumerationMode,
+        family: Family,
+    ) -> Result<Self, CimError> {
+        query.is_exact = polymorphism == PolymorphismMode::None;
+        let source = Source::Walk(Arc::new(registry.walk(cx, &query)?));
+        let namespace = cx.schema.class(query.object.class).namespace;
+        let shown_as = query.result_class.filter(|_| polymorphism == PolymorphismMode::ExcludeSubClassProperties);
+        let included = (!query.properties.is_empty()).then(|| Condition::Included(Arc::new(query)));
+        Ok(Self { shown_as, ..Self::new(namespace, source, included, mode, family) })
     }
 
     /// The namespace of all that it finds, if that is in one.

@@ -2,7 +2,9 @@
 //! A method that the MOF declares and that has no row is answered with "declared, but not offered".
 
 use crate::cim::{Argument, CimError, CimInstance, CimStatus, ClassId, MethodInput, MethodResult, Schema, Value};
-use crate::replication::{Command, Denied, EnabledState, Operation, ReplicationSettings, ReplicationState, Vm};
+use crate::replication::{
+    Amendment, Command, Denied, EnabledState, Operation, ReplicationSettings, ReplicationState, Vm,
+};
 
 use super::lookup::vm_kept;
 use super::msvm::{self, AuthorizationSlots, ErrorSlots, ServiceSlots, SettingSlots};
@@ -30,8 +32,17 @@ pub(super) struct MethodSlots {
     errors: ErrorSlots,
 }
 
-/// All handlers have one shape, so that the table has one type; some of them cannot fail.
-type Handler = fn(&CallContext<'_>, &MethodSlots, &CimInstance, &MethodInput) -> Result<Outcome, CimError>;
+/// How a method is carried out.
+#[derive(Clone, Copy, Debug)]
+enum Handler {
+    /// By the instance that it is called on and what was given.
+    Call(fn(&CallContext<'_>, &MethodSlots, &CimInstance, &MethodInput) -> Result<Outcome, CimError>),
+    /// By the virtual machine that the parameter `ComputerSystem` names and what else was given.
+    Named(fn(&CallContext<'_>, &MethodSlots, &Vm, &MethodInput) -> Result<Outcome, Denied>),
+    /// By what was given: a change of settings, which is done at once.
+    Amend(fn(&CallContext<'_>, &MethodSlots, &MethodInput) -> Result<Amendment, Denied>),
+}
+use Handler::{Amend, Call, Named};
 
 /// One method.
 #[derive(Clone, Debug)]
@@ -42,27 +53,49 @@ pub struct Row {
     pub name: &'static str,
     /// Whether it only reads.
     pub access: Access,
-    pub(super) handler: Handler,
-    pub(super) slots: MethodSlots,
+    handler: Handler,
+    slots: MethodSlots,
 }
 
 const TABLE: &[(&str, &str, Access, Handler)] = &[
-    ("Msvm_ReplicationService", "InitiateFailback", Access::Operate, initiate_failback),
-    ("Msvm_ReplicationService", "CommitFailover", Access::Operate, commit_failover),
-    ("Msvm_ReplicationService", "RevertFailover", Access::Operate, revert_failover),
-    ("Msvm_ReplicationService", "ReverseReplicationRelationship", Access::Operate, reverse_relationship),
-    ("Msvm_ReplicationService", "ModifyReplicationSettings", Access::Operate, settings::modify_replication),
-    ("Msvm_ReplicationService", "ModifyServiceSettings", Access::Administer, settings::modify_service),
-    ("Msvm_ReplicationService", "AddAuthorizationEntry", Access::Administer, settings::add_authorization),
-    ("Msvm_ReplicationService", "ModifyAuthorizationEntry", Access::Administer, settings::modify_authorization),
-    ("Msvm_ReplicationService", "RemoveAuthorizationEntry", Access::Administer, settings::remove_authorization),
-    ("Msvm_ComputerSystem", "RequestStateChange", Access::Operate, request_state_change),
-    ("Msvm_ComputerSystem", "RequestReplicationStateChange", Access::Operate, request_replication_state_change),
-    ("Msvm_ComputerSystem", "RequestReplicationStateChangeEx", Access::Operate, request_replication_state_change),
-    ("Msvm_ConcreteJob", "RequestStateChange", Access::Operate, cancel_job),
-    ("Msvm_ConcreteJob", "GetError", Access::Read, get_error),
-    ("Msvm_ConcreteJob", "GetErrorEx", Access::Read, get_error_ex),
+    ("Msvm_ReplicationService", "InitiateFailback", Access::Operate, Named(initiate_failback)),
+    ("Msvm_ReplicationService", "CommitFailover", Access::Operate, Named(commit_failover)),
+    ("Msvm_ReplicationService", "RevertFailover", Access::Operate, Named(revert_failover)),
+    ("Msvm_ReplicationService", "ReverseReplicationRelationship", Access::Operate, Named(reverse_relationship)),
+    ("Msvm_ReplicationService", "ModifyReplicationSettings", Access::Operate, Named(settings::modify_replication)),
+    ("Msvm_ReplicationService", "ModifyServiceSettings", Access::Administer, Amend(settings::modify_service)),
+    ("Msvm_ReplicationService", "AddAuthorizationEntry", Access::Administer, Amend(settings::add_authorization)),
+    ("Msvm_ReplicationService", "ModifyAuthorizationEntry", Access::Administer, Amend(settings::modify_authorization)),
+    ("Msvm_ReplicationService", "RemoveAuthorizationEntry", Access::Administer, Amend(settings::remove_authorization)),
+    ("Msvm_ComputerSystem", "RequestStateChange", Access::Operate, Call(request_state_change)),
+    ("Msvm_ComputerSystem", "RequestReplicationStateChange", Access::Operate, Call(request_replication_state_change)),
+    ("Msvm_ComputerSystem", "RequestReplicationStateChangeEx", Access::Operate, Call(request_replication_state_change)),
+    ("Msvm_ConcreteJob", "RequestStateChange", Access::Operate, Call(cancel_job)),
+    ("Msvm_ConcreteJob", "GetError", Access::Read, Call(get_error)),
+    ("Msvm_ConcreteJob", "GetErrorEx", Access::Read, Call(get_error_ex)),
 ];
+
+impl Row {
+    /// Carries the method out, on an instance with what was given.
+    pub(super) fn call(
+        &self,
+        cx: &CallContext<'_>,
+        target: &CimInstance,
+        input: &MethodInput,
+    ) -> Result<Outcome, CimError> {
+        match self.handler {
+            Call(call) => call(cx, &self.slots, target, input),
+            Named(call) => {
+                let outcome = computer_system(cx, input)?.and_then(|vm| call(cx, &self.slots, vm, input));
+                Ok(outcome.unwrap_or_else(Outcome::Denied))
+            }
+            Amend(amend) => {
+                let amendment = amend(cx, &self.slots, input).map(|amendment| Outcome::Amend(Box::new(amendment)));
+                Ok(amendment.unwrap_or_else(Outcome::Denied))
+            }
+        }
+    }
+}
 
 /// The rows, with their classes and methods looked up.
 pub(super) fn rows(schema: &Schema) -> Result<Vec<Row>, SchemaMismatch> {
@@ -138,70 +171,40 @@ fn submit(cx: &CallContext<'_>, vm: &Vm, operation: Operation) -> Outcome {
 fn initiate_failback(
     cx: &CallContext<'_>,
     slots: &MethodSlots,
-    _: &CimInstance,
+    vm: &Vm,
     input: &MethodInput,
-) -> Result<Outcome, CimError> {
-    let vm = match computer_system(cx, input)? {
-        Ok(vm) => vm,
-        Err(denied) => return Ok(Outcome::Denied(denied)),
-    };
+) -> Result<Outcome, Denied> {
     let text = match input.by_name(cx.method, "RecoveryPointIdentifier") {
         Argument::Value(value) => value.as_str().unwrap_or_default().trim(),
         _ => "",
     };
-    let point = if text.is_empty() {
-        None
-    } else if let Some(point) = msvm::parse_point(text) {
-        Some(point)
-    } else {
+    let unknown = || {
         let message = format!("is neither the InstanceID of a recovery point nor a GUID: '{}'", excerpt(text));
-        return Ok(Outcome::Denied(parameter("RecoveryPointIdentifier", message)));
+        parameter("RecoveryPointIdentifier", message)
     };
-    Ok(match setting_data(cx, slots, input, vm) {
-        Ok(settings) => submit(cx, vm, Operation::InitiateFailback { point, settings }),
-        Err(denied) => Outcome::Denied(denied),
-    })
+    let point = if text.is_empty() { None } else { Some(msvm::parse_point(text).ok_or_else(unknown)?) };
+    let settings = setting_data(cx, slots, input, vm)?;
+    Ok(submit(cx, vm, Operation::InitiateFailback { point, settings }))
 }
 
-fn on_vm(cx: &CallContext<'_>, input: &MethodInput, operation: Operation) -> Result<Outcome, CimError> {
-    Ok(match computer_system(cx, input)? {
-        Ok(vm) => submit(cx, vm, operation),
-        Err(denied) => Outcome::Denied(denied),
-    })
+#[expect(clippy::unnecessary_wraps, reason = "a row of the table")]
+fn commit_failover(cx: &CallContext<'_>, _: &MethodSlots, vm: &Vm, _: &MethodInput) -> Result<Outcome, Denied> {
+    Ok(submit(cx, vm, Operation::CommitFailover))
 }
 
-fn commit_failover(
-    cx: &CallContext<'_>,
-    _: &MethodSlots,
-    _: &CimInstance,
-    input: &MethodInput,
-) -> Result<Outcome, CimError> {
-    on_vm(cx, input, Operation::CommitFailover)
-}
-
-fn revert_failover(
-    cx: &CallContext<'_>,
-    _: &MethodSlots,
-    _: &CimInstance,
-    input: &MethodInput,
-) -> Result<Outcome, CimError> {
-    on_vm(cx, input, Operation::RevertFailover)
+#[expect(clippy::unnecessary_wraps, reason = "a row of the table")]
+fn revert_failover(cx: &CallContext<'_>, _: &MethodSlots, vm: &Vm, _: &MethodInput) -> Result<Outcome, Denied> {
+    Ok(submit(cx, vm, Operation::RevertFailover))
 }
 
 fn reverse_relationship(
     cx: &CallContext<'_>,
     slots: &MethodSlots,
-    _: &CimInstance,
+    vm: &Vm,
     input: &MethodInput,
-) -> Result<Outcome, CimError> {
-    let vm = match computer_system(cx, input)? {
-        Ok(vm) => vm,
-        Err(denied) => return Ok(Outcome::Denied(denied)),
-    };
-    Ok(match setting_data(cx, slots, input, vm) {
-        Ok(settings) => submit(cx, vm, Operation::ReverseReplicationRelationship { settings }),
-        Err(denied) => Outcome::Denied(denied),
-    })
+) -> Result<Outcome, Denied> {
+    let settings = setting_data(cx, slots, input, vm)?;
+    Ok(submit(cx, vm, Operation::ReverseReplicationRelationship { settings }))
 }
 
 /// The virtual machine that is the target of a method; the host is none.

@@ -1,6 +1,7 @@
 //! CIM providers over the view: synchronous, with no store, backend or lock behind them. One provider a class, and one
 //! visible table of methods; both are proved against the MOF when the registry is built.
 
+mod few;
 mod interop;
 mod lookup;
 mod methods;
@@ -220,6 +221,12 @@ impl Registry {
         schema.subclasses(class).iter().copied().filter(|class| self.provider(*class).is_some()).collect()
     }
 
+    /// Whether there is a class among `class` and its subclasses whose instances belong to virtual machines.
+    pub fn has_any_about_vms(&self, class: ClassId, schema: &Schema) -> bool {
+        let mut providers = schema.subclasses(class).iter().filter_map(|class| self.provider(*class));
+        providers.any(Provider::is_about_vms)
+    }
+
     /// The instance that a path names, of the path's class or a subclass.
     ///
     /// Fails when nothing matches the keys, and when keys are missing and more than one instance matches the rest. To a
@@ -284,7 +291,7 @@ impl Registry {
         if !cx.read.schema.is_a(target.class, row.class) {
             return Err(not_offered(&cx.read.schema.class(target.class).name, row.name));
         }
-        (row.handler)(cx, &row.slots, &target, input)
+        row.call(cx, &target, input)
     }
 
     /// The object path of a job.

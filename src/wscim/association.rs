@@ -51,6 +51,7 @@ pub fn association_query(
         object: path_from_epr(&epr, schema)?,
         association_class: parts.association_class.map(|name| class(&name, namespace, schema)).transpose()?,
         result_class: parts.result_class.map(|name| class(&name, namespace, schema)).transpose()?,
+        is_exact: false,
         role: parts.role,
         result_role: parts.result_role,
         properties: parts.properties,

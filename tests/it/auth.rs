@@ -179,13 +179,47 @@ fn what_is_remembered_is_no_way_around_a_full_queue() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         // What is remembered of another address is not at hand, and one's own waits after a guess that was turned away.
-        let turned_away = async |address, password| ask(address, "otto", password).await.reply().await.unwrap().status;
+        let turned_away = async |address, password| {
+            let reply = ask(address, "otto", password).await.reply().await.unwrap();
+            assert_eq!(reply.header("retry-after"), ["1"]);
+            reply.status
+        };
         assert_eq!(turned_away("127.0.0.2", "secret").await, 503);
         assert_eq!(status(&server, "otto", "secret").await, 200);
         assert_eq!(turned_away("127.0.0.1", "wrong").await, 503);
         let mut waiting = ask("127.0.0.1", "otto", "secret").await;
         assert_eq!(turned_away("127.0.0.4", "secret").await, 503, "the place is still taken");
         assert!(waiting.waits().await);
+    });
+}
+
+#[test]
+fn whoever_finds_every_place_to_wait_taken_is_told_when_to_come_again() {
+    run(async {
+        let delay = Duration::from_mins(10);
+        let throttle = ThrottleSettings { delay, delay_max: delay };
+        let server = Server::start(Setup { throttle, ..Setup::default() });
+        assert_eq!(status(&server, "otto", "wrong").await, 401, "the first mistake is free");
+        // One more than may wait: the answer to whichever comes last tells that all places are taken.
+        let mut guessers = Vec::new();
+        for guess in 0..9 {
+            let mut guesser = server.connect().await;
+            guesser.send(post(&basic("otto", &format!("wrong{guess}")), "x").as_bytes()).await;
+            guessers.push(guesser);
+        }
+        let mut all_wait = true;
+        while all_wait {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            for guesser in &mut guessers {
+                all_wait &= guesser.waits().await;
+            }
+        }
+        // Refused before the body was read, with a body on its way and without one.
+        for body in ["x", ""] {
+            let reply = server.once(&post(&basic("otto", "secret"), body)).await;
+            assert_eq!((reply.status, reply.header("retry-after")), (503, vec!["1"]), "a body of {body:?}");
+            assert!(reply.body.contains("try again in a second"), "{}", reply.body);
+        }
     });
 }
 

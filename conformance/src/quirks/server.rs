@@ -176,15 +176,7 @@ impl Server {
     fn instance(&self, asked: &Asked, class: &str) -> Result<&'static Instance, Box<Fault>> {
         let of_class: Vec<&Instance> =
             INSTANCES.iter().filter(|instance| self.names_equal(instance.class, class)).collect();
-        let Some(first) = of_class.first() else {
-            let told = format!("there is no class {class}");
-            return Err(Box::new(Fault::sender(
-                "a:DestinationUnreachable",
-                "InvalidResourceURI",
-                2_150_858_811,
-                &told,
-            )));
-        };
+        let Some(first) = of_class.first() else { return Err(Box::new(no_class(class))) };
         let selectors: Vec<&(String, String)> =
             asked.selectors.iter().filter(|(name, _)| name != "__cimnamespace").collect();
         let wrong = |detail: &'static str, number: u32| {
@@ -230,13 +222,7 @@ impl Server {
             INSTANCES.iter().filter(|instance| self.names_equal(instance.class, class)).collect()
         };
         if found.is_empty() && filter.is_none() {
-            let told = format!("there is no class {class}");
-            return Err(Box::new(Fault::sender(
-                "a:DestinationUnreachable",
-                "InvalidResourceURI",
-                2_150_858_811,
-                &told,
-            )));
+            return Err(Box::new(no_class(class)));
         }
         let mode = value_in(document, body, WSMAN, "EnumerationMode").unwrap_or_default();
         let item = |instance: &&Instance| match mode.as_str() {
@@ -417,6 +403,11 @@ impl Server {
             other => format!("<e:{other}Response><e:Expires>PT10M</e:Expires></e:{other}Response>"),
         })
     }
+}
+
+fn no_class(class: &str) -> Fault {
+    let told = format!("there is no class {class}");
+    Fault::sender("a:DestinationUnreachable", "InvalidResourceURI", 2_150_858_811, &told)
 }
 
 fn no_body() -> Fault {

@@ -15,5 +15,16 @@
     var link = event.target.closest && event.target.closest("a");
     if (link && link.hash && link.hash === location.hash) reveal();
   });
+  // A message that was its layout on one line is in the page once. Where a line ends within a tag there was a space.
+  addEventListener("toggle", function (event) {
+    var told = event.target.matches("details.raw") && event.target.querySelector("p");
+    if (!told) return;
+    var raw = document.createElement("pre");
+    raw.textContent = event.target.previousElementSibling.textContent.split("\n").reduce(function (line, next) {
+      var gap = line.lastIndexOf("<") > line.lastIndexOf(">") ? " " : "";
+      return line + gap + next.replace(/^\t+/, "");
+    });
+    told.replaceWith(raw);
+  }, true);
   reveal();
 })();

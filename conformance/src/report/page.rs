@@ -8,10 +8,13 @@ use super::html::{
     DISCLAIMER, NO_CASE, bar, content, frame, group_place, group_title, level_class, level_label, row_class, sign,
     switches, text,
 };
-use super::pretty::pretty;
+use super::pretty::{Layout, pretty};
 use crate::model::Level;
 use crate::record::{CaseRecord, EXCHANGES_KEPT, Record, RuleRecord, StepRecord, group_of};
 use crate::verdict::Verdict;
+
+/// What a run may be allowed to do beyond reading.
+const CHANGING: [&str; 3] = ["writes", "methods", "load"];
 
 /// The whole page; `all_runs` is the page of the matrix that this run stands in.
 pub(crate) fn page(record: &Record, all_runs: Option<&str>) -> String {
@@ -72,7 +75,9 @@ fn header(out: &mut String, record: &Record, all_runs: Option<&str>) {
     let product = format!("{} {}", record.product.vendor, record.product.version);
     let seconds = format!("{:.1} s", record.seconds);
     let suite = format!("wsman-conform {}", record.suite);
-    let allowed = record.allowed.join(", ");
+    // The rest of what cases may need is what the target and the command line brought along.
+    let allowed: Vec<&str> = record.allowed.iter().map(String::as_str).filter(|one| CHANGING.contains(one)).collect();
+    let allowed = allowed.join(", ");
     let facts = [
         ("Product", product.trim()),
         ("Profile", &record.profile),
@@ -319,16 +324,23 @@ fn wire(out: &mut String, case: &CaseRecord) {
     }
 }
 
+/// Stands for a message that was the lines above on a single one; the page's script puts that in its place.
+const ON_ONE_LINE: &str =
+    "<p>The same on one line: without the breaks and tabs, and with a space between attributes.</p>";
+
 /// One direction of an exchange: laid out, and as it was.
 fn one_way(out: &mut String, title: &str, message: &str) {
     _ = write!(out, "<section><h5>{title}</h5>");
     let (head, body) = head_and_body(message);
     _ = write!(out, "<pre class=\"head\">{}</pre>", content(head));
     match pretty(body) {
-        Some(lines) => {
+        Some(Layout { markup, is_whole: true, .. }) => {
+            _ = write!(out, "<pre>{markup}</pre><details class=\"raw\"><summary>Raw</summary>{ON_ONE_LINE}</details>");
+        }
+        Some(Layout { markup, .. }) => {
             _ = write!(
                 out,
-                "<pre>{lines}</pre><details class=\"raw\"><summary>Raw</summary><pre>{}</pre></details>",
+                "<pre>{markup}</pre><details class=\"raw\"><summary>Raw</summary><pre>{}</pre></details>",
                 content(body)
             );
         }

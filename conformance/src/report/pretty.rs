@@ -18,14 +18,28 @@ enum Piece<'t> {
     Text(&'t str),
 }
 
+/// A source laid out.
+pub(super) struct Layout {
+    /// The lines as markup.
+    pub(super) markup: String,
+    /// Whether the lines put together again are the source, so that it need not be shown beside them.
+    pub(super) is_whole: bool,
+    /// The lines as text.
+    text: String,
+}
+
 /// The lines, or none when this does not look like XML.
-pub(super) fn pretty(source: &str) -> Option<String> {
-    let source = source.trim_start_matches('\u{FEFF}').trim();
+pub(super) fn pretty(sent: &str) -> Option<Layout> {
+    let source = sent.trim_start_matches('\u{FEFF}').trim();
     if !source.starts_with('<') || source.starts_with("<!DOCTYPE") || source.contains("<!ENTITY") {
         return None;
     }
     let pieces = pieces(source);
-    let mut out = String::with_capacity(source.len() * 3 / 2);
+    let mut out = Layout {
+        markup: String::with_capacity(source.len() * 3 / 2),
+        is_whole: false,
+        text: String::with_capacity(source.len() * 3 / 2),
+    };
     let mut depth = 0_usize;
     let mut is_inline = false;
     for (at, piece) in pieces.iter().enumerate() {
@@ -33,64 +47,87 @@ pub(super) fn pretty(source: &str) -> Option<String> {
         is_inline = false;
         match *piece {
             Piece::Start(tag) => {
-                line(&mut out, depth);
-                markup(&mut out, tag, depth);
+                out.line(depth);
+                out.tag(tag, depth);
                 depth += 1;
                 is_inline = true;
             }
             Piece::Whole(tag) => {
-                line(&mut out, depth);
-                markup(&mut out, tag, depth);
+                out.line(depth);
+                out.tag(tag, depth);
             }
             Piece::End(tag) => {
                 depth = depth.saturating_sub(1);
                 if !is_inside {
-                    line(&mut out, depth);
+                    out.line(depth);
                 }
-                markup(&mut out, tag, depth);
+                out.tag(tag, depth);
             }
             Piece::Text(words) => {
                 let is_lone = is_inside && matches!(pieces.get(at + 1), None | Some(Piece::End(_)));
                 if is_lone {
-                    value(&mut out, words);
+                    out.value(words);
                     is_inline = true;
                 } else if !words.trim().is_empty() {
-                    line(&mut out, depth);
-                    value(&mut out, words.trim());
+                    out.line(depth);
+                    out.value(words.trim());
                 } else {
                     is_inline = is_inside;
                 }
             }
         }
     }
+    out.is_whole = joined(&out.text) == sent;
     Some(out)
 }
 
-fn line(out: &mut String, depth: usize) {
-    if !out.is_empty() {
-        out.push('\n');
+/// Lines put together again: where one ended within a tag there was a space, elsewhere nothing. The page's script does
+/// the same, to show what was sent.
+fn joined(lines: &str) -> String {
+    let mut out = String::with_capacity(lines.len());
+    for line in lines.split('\n') {
+        if out.rfind('>') < out.rfind('<') {
+            out.push(' ');
+        }
+        out.push_str(line.trim_start_matches('\t'));
     }
-    out.extend(std::iter::repeat_n('\t', depth.min(INDENT_MAX)));
+    out
 }
 
-fn markup(out: &mut String, tag: &str, depth: usize) {
-    if tag.chars().count() <= TAG_CHARS_MAX || tag.starts_with("<!") {
-        out.push_str(&content(tag));
-    } else {
-        for (at, part) in attributes(tag).into_iter().enumerate() {
-            if at > 0 {
-                line(out, depth + 2);
+impl Layout {
+    /// Begins a line.
+    fn line(&mut self, depth: usize) {
+        for out in [&mut self.markup, &mut self.text] {
+            if !out.is_empty() {
+                out.push('\n');
             }
-            out.push_str(&content(part));
+            out.extend(std::iter::repeat_n('\t', depth.min(INDENT_MAX)));
         }
     }
-}
 
-/// What stands between tags is what a reader looks for.
-fn value(out: &mut String, words: &str) {
-    out.push_str("<b>");
-    out.push_str(&content(words));
-    out.push_str("</b>");
+    fn words(&mut self, words: &str) {
+        self.markup.push_str(&content(words));
+        self.text.push_str(words);
+    }
+
+    fn tag(&mut self, tag: &str, depth: usize) {
+        if tag.chars().count() <= TAG_CHARS_MAX || tag.starts_with("<!") {
+            return self.words(tag);
+        }
+        for (at, part) in attributes(tag).into_iter().enumerate() {
+            if at > 0 {
+                self.line(depth + 2);
+            }
+            self.words(part);
+        }
+    }
+
+    /// What stands between tags is what a reader looks for.
+    fn value(&mut self, words: &str) {
+        self.markup.push_str("<b>");
+        self.words(words);
+        self.markup.push_str("</b>");
+    }
 }
 
 /// A tag's parts, split at white space outside of quotes.
@@ -156,7 +193,7 @@ mod tests {
     use super::*;
 
     fn plain(source: &str) -> String {
-        pretty(source).unwrap().replace("<b>", "").replace("</b>", "").replace("&lt;", "<").replace("&gt;", ">")
+        pretty(source).unwrap().markup.replace("<b>", "").replace("</b>", "").replace("&lt;", "<").replace("&gt;", ">")
     }
 
     #[test]
@@ -173,14 +210,30 @@ mod tests {
     fn what_is_broken_is_shown_as_far_as_it_goes() {
         assert_eq!(plain("<a><b>1</c></d></e>"), "<a>\n\t<b>1</c>\n</d>\n</e>");
         assert_eq!(plain("<a><b x='"), "<a><b x='");
-        assert_eq!(pretty("not XML"), None);
-        assert_eq!(pretty("<!DOCTYPE a [<!ENTITY b '>'>]><a/>"), None);
+        assert!(pretty("not XML").is_none());
+        assert!(pretty("<!DOCTYPE a [<!ENTITY b '>'>]><a/>").is_none());
+    }
+
+    #[test]
+    fn what_was_on_one_line_can_be_put_on_one_again() {
+        let long = format!("<a x=\"1 2\" y='{}'><b> 1 &amp; 2</b><c/></a>", "z".repeat(100));
+        for whole in ["<a><b>1</b><c/><d><e></e></d></a>", "<?xml version='1'?><a><![CDATA[<z>]]></a>", &long] {
+            assert!(pretty(whole).unwrap().is_whole, "{whole}");
+        }
+        // White space that is not shown, or that may be the layout's own, and what looks like a tag's end.
+        let inside = long.replace("1 2", "1>2");
+        let spaced = long.replace(" y=", "  y=");
+        for other in
+            ["<a> <b/></a>", "<a>\n\t<b/></a>", "<a>1\n\t2</a>", "\u{FEFF}<a/>", "<a>1<b/> </a>", &inside, &spaced]
+        {
+            assert!(!pretty(other).unwrap().is_whole, "{other}");
+        }
     }
 
     #[test]
     fn nothing_of_the_source_becomes_markup() {
         let hostile = "<a><script>alert(1)</script><img src=x onerror='alert(2)'>&lt;b&gt;</i></pre></a>";
-        let shown = pretty(hostile).unwrap();
+        let shown = pretty(hostile).unwrap().markup;
         assert_eq!(shown.replace("<b>", "").replace("</b>", "").find('<'), None, "{shown}");
     }
 }

@@ -147,6 +147,7 @@ impl AssociatorsOf {
             object,
             association_class: class(Condition::AssocClass)?,
             result_class: class(Condition::ResultClass)?,
+            is_exact: false,
             role: role(Condition::Role),
             result_role: role(Condition::ResultRole),
             properties: Vec::new(),

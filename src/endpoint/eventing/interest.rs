@@ -90,9 +90,12 @@ impl Interest {
     /// Refuses what could never be told.
     fn check(self, endpoint: &Endpoint) -> Result<Self, Fault> {
         match self.class {
-            Some(class) if endpoint.registry.served(class, endpoint.schema).is_empty() => {
+            // Changes are told of what belongs to virtual machines.
+            Some(class) if !endpoint.registry.has_any_about_vms(class, endpoint.schema) => {
                 let name = &endpoint.schema.class(class).name;
-                Err(fault::event_source_unable_to_process(format!("{name} has no instances here that could change")))
+                Err(fault::event_source_unable_to_process(format!(
+                    "{name} has no instances here whose changes are told"
+                )))
             }
             _ => Ok(self),
         }
@@ -110,6 +113,7 @@ impl Interest {
     }
 
     /// Whether an event is wanted, as far as the filter says.
+    //= EVT-34
     pub(crate) fn wants(&self, endpoint: &Endpoint, entry: &Entry, change: &InstanceChange, host: &str) -> bool {
         if !self.wants_such(endpoint.schema, change.class, change.kind) {
             return false;

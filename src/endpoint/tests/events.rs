@@ -54,6 +54,7 @@ fn a_pulled_subscription_goes_from_subscribe_to_unsubscribe() {
     assert_eq!(number(&lab.ask(&format!("{EVENTING}Renew"), &header, "<e:Renew/>")), 2_150_858_788);
 }
 
+//= EVT-34
 #[test]
 fn every_kind_of_event_is_told_in_the_words_that_were_asked_for() {
     let lab = Lab::new();
@@ -145,6 +146,7 @@ fn refusals_have_the_faults_of_their_rules() {
         (unable, pull.clone(), filter("SELECT * FROM CIM_InstModification WHERE SourceInstance.JobState = 4")),
         (unable, pull.clone(), filter("SELECT SourceInstance FROM CIM_InstModification")),
         (unable, pull.clone(), filter("SELECT * FROM Msvm_Error")),
+        (unable, pull.clone(), filter("SELECT * FROM Msvm_ReplicationServiceSettingData")),
         (unable, pull.clone(), format!("{good}{good}")),
         (2_150_858_864, pull.clone(), String::new()),
         (

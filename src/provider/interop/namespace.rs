@@ -1,8 +1,9 @@
 //! `CIM_Namespace`: one instance a namespace of this server, for a caller those that are left to it.
 
-use crate::cim::{CimInstance, ClassId, Namespace, ObjectPath, Query, Resolved, Schema, Text, Value};
+use crate::cim::{CimInstance, ClassId, Namespace, Schema, Text, Value};
+use crate::provider::few::Few;
 use crate::provider::slots::slots;
-use crate::provider::{Dimension, Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
+use crate::provider::{Dimension, ReadContext, SchemaMismatch};
 
 use super::{MANAGER_CLASS, SYSTEM_CLASS, manager_name};
 
@@ -51,37 +52,14 @@ impl Namespaces {
 /// `ClassType`: classes of the CIM schema.
 const CIM_CLASSES: u16 = 2;
 
-impl Provider for Namespaces {
+impl Few for Namespaces {
     fn class(&self) -> ClassId {
         self.slots.class
     }
 
-    fn is_about_vms(&self) -> bool {
-        false
-    }
-
-    /// Namespaces are few, so that a search finds them by any key.
-    fn find(&self, _: &ReadContext<'_>, _: &ObjectPath) -> Found {
-        Found::Unnamed
-    }
-
-    fn enumerate(
-        &self,
-        cx: &ReadContext<'_>,
-        _: Option<&Query<Resolved>>,
-        after: Option<Key>,
-        sink: &mut dyn Sink,
-    ) -> Flow {
-        for (place, namespace) in (1..).zip(cx.schema.namespaces()) {
-            let key = Key(place, 0);
-            if after.is_some_and(|after| key <= after) || !cx.permissions.admit(Dimension::Namespaces, &namespace.name)
-            {
-                continue;
-            }
-            if sink.push(key, self.instance(cx, namespace)).is_break() {
-                return Flow::Stopped;
-            }
-        }
-        Flow::End
+    fn instances(&self, cx: &ReadContext<'_>) -> impl Iterator<Item = Option<CimInstance>> {
+        let admitted = |namespace: &&Namespace| cx.permissions.admit(Dimension::Namespaces, &namespace.name);
+        let all = cx.schema.namespaces().iter();
+        all.map(move |namespace| Some(namespace).filter(admitted).map(|namespace| self.instance(cx, namespace)))
     }
 }

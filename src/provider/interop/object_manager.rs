@@ -1,9 +1,11 @@
 //! `CIM_ObjectManager`: this server itself.
 
-use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
-use crate::provider::msvm::singleton;
+use std::iter;
+
+use crate::cim::{CimInstance, ClassId, Schema, Value};
+use crate::provider::few::Few;
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
+use crate::provider::{ReadContext, SchemaMismatch};
 
 use super::{SYSTEM_CLASS, manager_name};
 
@@ -57,26 +59,12 @@ const OK: u16 = 2;
 /// `EnabledState`: Enabled.
 const ENABLED: u16 = 2;
 
-impl Provider for ObjectManager {
+impl Few for ObjectManager {
     fn class(&self) -> ClassId {
         self.slots.class
     }
 
-    fn is_about_vms(&self) -> bool {
-        false
-    }
-
-    fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {
-        Found::Instance(self.instance(cx))
-    }
-
-    fn enumerate(
-        &self,
-        cx: &ReadContext<'_>,
-        _: Option<&Query<Resolved>>,
-        after: Option<Key>,
-        sink: &mut dyn Sink,
-    ) -> Flow {
-        singleton(after, sink, || self.instance(cx))
+    fn instances(&self, cx: &ReadContext<'_>) -> impl Iterator<Item = Option<CimInstance>> {
+        iter::once(Some(self.instance(cx)))
     }
 }

@@ -1,9 +1,10 @@
 //! `CIM_RegisteredProfile`: what a client may rely on. Only profiles that are carried out in full stand here: those of
 //! the DMTF for virtual systems ask for classes that are not served here, so that only one of our own is registered.
 
-use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
+use crate::cim::{CimInstance, ClassId, Schema, Value};
+use crate::provider::few::Few;
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
+use crate::provider::{ReadContext, SchemaMismatch};
 
 slots! {
     Slots of "CIM_RegisteredProfile" in "root/interop" {
@@ -70,33 +71,12 @@ const OTHER: u16 = 1;
 /// `AdvertiseTypes`: Not Advertised.
 const NOT_ADVERTISED: u16 = 2;
 
-impl Provider for RegisteredProfiles {
+impl Few for RegisteredProfiles {
     fn class(&self) -> ClassId {
         self.slots.class
     }
 
-    fn is_about_vms(&self) -> bool {
-        false
-    }
-
-    /// Profiles are few, so that a search finds them by any key.
-    fn find(&self, _: &ReadContext<'_>, _: &ObjectPath) -> Found {
-        Found::Unnamed
-    }
-
-    fn enumerate(
-        &self,
-        cx: &ReadContext<'_>,
-        _: Option<&Query<Resolved>>,
-        after: Option<Key>,
-        sink: &mut dyn Sink,
-    ) -> Flow {
-        for (place, profile) in (1..).zip(PROFILES) {
-            let key = Key(place, 0);
-            if after.is_none_or(|after| after < key) && sink.push(key, self.instance(cx, profile)).is_break() {
-                return Flow::Stopped;
-            }
-        }
-        Flow::End
+    fn instances(&self, cx: &ReadContext<'_>) -> impl Iterator<Item = Option<CimInstance>> {
+        PROFILES.iter().map(|profile| Some(self.instance(cx, profile)))
     }
 }

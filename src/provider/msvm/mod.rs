@@ -98,11 +98,6 @@ pub(crate) fn only(key: Key, after: Option<Key>, sink: &mut dyn Sink, instance: 
     Flow::End
 }
 
-/// Enumerates the one instance of a class.
-pub(crate) fn singleton(after: Option<Key>, sink: &mut dyn Sink, instance: impl FnOnce() -> CimInstance) -> Flow {
-    only(Key(0, 0), after, sink, instance)
-}
-
 /// The virtual machine of an `InstanceID` such as `Microsoft:<GUID>\HVR`, with what follows the GUID.
 pub(crate) fn vm_of_instance_id(instance_id: &str, suffix: &str) -> Option<VmId> {
     let rest =

@@ -1,8 +1,9 @@
 //! `Msvm_ReplicationProvider`: one instance a loaded backend.
 
-use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
+use crate::cim::{CimInstance, ClassId, Schema, Value};
+use crate::provider::few::Few;
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
+use crate::provider::{ReadContext, SchemaMismatch};
 use crate::replication::BackendInfo;
 
 use super::owned;
@@ -42,37 +43,12 @@ impl ReplicationProviders {
     }
 }
 
-impl Provider for ReplicationProviders {
+impl Few for ReplicationProviders {
     fn class(&self) -> ClassId {
         self.slots.class
     }
 
-    fn is_about_vms(&self) -> bool {
-        false
-    }
-
-    fn count(&self, cx: &ReadContext<'_>) -> Option<u64> {
-        u64::try_from(cx.view.backends().count()).ok()
-    }
-
-    /// Backends are few, so that a search finds them by any key.
-    fn find(&self, _: &ReadContext<'_>, _: &ObjectPath) -> Found {
-        Found::Unnamed
-    }
-
-    fn enumerate(
-        &self,
-        cx: &ReadContext<'_>,
-        _: Option<&Query<Resolved>>,
-        after: Option<Key>,
-        sink: &mut dyn Sink,
-    ) -> Flow {
-        for (place, backend) in (1..).zip(cx.view.backends()) {
-            let key = Key(place, 0);
-            if after.is_none_or(|after| after < key) && sink.push(key, self.instance(cx, backend)).is_break() {
-                return Flow::Stopped;
-            }
-        }
-        Flow::End
+    fn instances(&self, cx: &ReadContext<'_>) -> impl Iterator<Item = Option<CimInstance>> {
+        cx.view.backends().map(|backend| Some(self.instance(cx, backend)))
     }
 }

@@ -1,8 +1,11 @@
 //! `Msvm_ReplicationService`: the singleton whose methods drive replication.
 
-use crate::cim::{CimInstance, ClassId, ObjectPath, Query, Resolved, Schema, Value};
+use std::iter;
+
+use crate::cim::{CimInstance, ClassId, Schema, Value};
+use crate::provider::few::Few;
 use crate::provider::slots::slots;
-use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
+use crate::provider::{ReadContext, SchemaMismatch};
 
 use super::owned;
 
@@ -56,31 +59,12 @@ impl ReplicationService {
     }
 }
 
-impl Provider for ReplicationService {
+impl Few for ReplicationService {
     fn class(&self) -> ClassId {
         self.slots.class
     }
 
-    fn is_about_vms(&self) -> bool {
-        false
-    }
-
-    fn count(&self, _: &ReadContext<'_>) -> Option<u64> {
-        Some(1)
-    }
-
-    /// A singleton: whatever keys are given, there is one to compare them with.
-    fn find(&self, cx: &ReadContext<'_>, _: &ObjectPath) -> Found {
-        Found::Instance(self.instance(cx))
-    }
-
-    fn enumerate(
-        &self,
-        cx: &ReadContext<'_>,
-        _: Option<&Query<Resolved>>,
-        after: Option<Key>,
-        sink: &mut dyn Sink,
-    ) -> Flow {
-        super::singleton(after, sink, || self.instance(cx))
+    fn instances(&self, cx: &ReadContext<'_>) -> impl Iterator<Item = Option<CimInstance>> {
+        iter::once(Some(self.instance(cx)))
     }
 }

@@ -6,7 +6,7 @@ use crate::provider::write::{Takes, Unwritten, Values};
 use crate::provider::{Flow, Found, Key, Provider, ReadContext, SchemaMismatch, Sink};
 use crate::replication::{Amendment, ServiceSettings};
 
-use super::owned;
+use super::{only, owned};
 
 slots! {
     /// The slots of the class, shared with the method that takes an embedded instance.
@@ -125,7 +125,7 @@ impl Provider for ServiceSettingData {
         after: Option<Key>,
         sink: &mut dyn Sink,
     ) -> Flow {
-        super::singleton(after, sink, || self.instance(cx))
+        only(Key(0, 0), after, sink, || self.instance(cx))
     }
 
     fn takes(&self) -> Takes {

@@ -3,6 +3,7 @@
 //! well-formed, a request that is not well-formed is never answered 200, an answer names the message that it answers.
 //! Meanwhile an ordinary client must be served throughout, and with `--pid` the server must live and keep its memory.
 
+mod answer;
 mod damage;
 mod judge;
 mod seeds;

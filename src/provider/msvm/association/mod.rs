@@ -105,6 +105,10 @@ impl Links {
             return Walk { source: Object::Host, legs: Vec::new(), related };
         };
         let is_a = |class: ClassId, wanted: Option<ClassId>| wanted.is_none_or(|wanted| cx.schema.is_a(class, wanted));
+        let is_result = |class: ClassId| match query.result_class {
+            Some(wanted) if query.is_exact => class == wanted,
+            wanted => is_a(class, wanted),
+        };
         let same = |role: &str, wanted: Option<&str>| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(role));
         let mut legs = Vec::new();
         for (row, link) in self.rows.iter().enumerate() {
@@ -119,7 +123,7 @@ impl Links {
                 let fits = near.kind == source.kind()
                     && same(near.role, query.role.as_deref())
                     && same(far.role, query.result_role.as_deref())
-                    && is_a(result, query.result_class);
+                    && is_result(result);
                 if fits {
                     legs.push(Leg { row, end });
                 }
