@@ -130,15 +130,22 @@ async function rawIsWhatCame(page, name, run) {
   const seen = await page.evaluate(async (most) => {
     const all = [...document.querySelectorAll("details.case")].filter((one) => one.querySelector("details.raw"));
     const stride = Math.ceil(all.length / most);
-    const out = [];
-    for (const one of all.filter((_, at) => at % stride === 0)) {
-      for (const raw of one.querySelectorAll("details.raw")) raw.open = true;
+    const chosen = all.filter((_, at) => at % stride === 0);
+    const raws = chosen.flatMap((one) => [...one.querySelectorAll("details.raw")]);
+    // All at once: each turn of a page that is so large takes long.
+    for (const raw of raws) raw.open = true;
+    for (let turns = 0; turns < 100 && raws.some((raw) => !raw.querySelector("pre")); turns += 1) {
       await new Promise((resolve) => setTimeout(resolve));
-      const text = (section) => section.querySelector("details.raw pre")?.textContent;
-      const wire = [...one.querySelectorAll(".wire")].map((wire) => [...wire.querySelectorAll(":scope > section")].map(text));
-      out.push({ id: one.querySelector(".body").id.slice("c-".length), wire });
-      for (const raw of one.querySelectorAll("details.raw")) raw.open = false;
     }
+    const text = (section) => {
+      const raw = section.querySelector("details.raw");
+      return raw ? (raw.querySelector("pre")?.textContent ?? "(nothing)") : undefined;
+    };
+    const out = chosen.map((one) => ({
+      id: one.querySelector(".body").id.slice("c-".length),
+      wire: [...one.querySelectorAll(".wire")].map((wire) => [...wire.querySelectorAll(":scope > section")].map(text)),
+    }));
+    for (const raw of raws) raw.open = false;
     return out;
   }, CLICKED_AT_ONCE);
   const body = (message) => {

@@ -32,7 +32,12 @@ pub(crate) struct Incoming {
     pub headers: Vec<(String, String)>,
     /// The body, chunks joined.
     pub body: Vec<u8>,
+    /// The certificate that the client showed, DER.
+    pub certificate: Option<Vec<u8>>,
 }
+
+/// TLS, and who is told in a line of a connection that did not come about.
+pub(crate) type Secure = (Arc<ServerConfig>, fn(&str));
 
 impl Incoming {
     /// The first value of a header field.
@@ -67,12 +72,8 @@ where
     listen_with(address, None, handler)
 }
 
-/// Listens as [`listen`] does, over TLS when there is a configuration.
-pub(crate) fn listen_with<H>(
-    address: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
-    handler: H,
-) -> std::io::Result<SocketAddr>
+/// Listens as [`listen`] does, over TLS when that is given.
+pub(crate) fn listen_with<H>(address: SocketAddr, tls: Option<Secure>, handler: H) -> std::io::Result<SocketAddr>
 where
     H: Fn(&Incoming) -> Reaction + Send + Sync + 'static,
 {
@@ -89,21 +90,27 @@ where
     Ok(address)
 }
 
-fn begin(mut stream: TcpStream, tls: Option<Arc<ServerConfig>>, handler: &dyn Fn(&Incoming) -> Reaction) {
+fn begin(mut stream: TcpStream, tls: Option<Secure>, handler: &dyn Fn(&Incoming) -> Reaction) {
     _ = stream.set_nodelay(true);
     _ = stream.set_read_timeout(Some(IDLE));
     _ = stream.set_write_timeout(Some(IDLE));
-    match tls.map(ServerConnection::new) {
-        None => converse(&mut stream, handler),
+    let Some((config, refused)) = tls else { return converse(&mut stream, None, handler) };
+    let Ok(mut connection) = ServerConnection::new(config) else { return };
+    while connection.is_handshaking() {
         // A client that fails at the handshake, or shows no certificate, finds its connection closed.
-        Some(Ok(connection)) => converse(&mut StreamOwned::new(connection, stream), handler),
-        Some(Err(_)) => {}
+        if let Err(error) = connection.complete_io(&mut stream) {
+            let peer = stream.peer_addr().map_or_else(|_| "a client".to_owned(), |peer| peer.to_string());
+            return refused(&format!("no TLS with {peer}: {error}"));
+        }
     }
+    let shown = connection.peer_certificates().and_then(|chain| chain.first()).map(|first| first.to_vec());
+    converse(&mut StreamOwned::new(connection, stream), shown.as_deref(), handler);
 }
 
-fn converse(stream: &mut impl Talk, handler: &dyn Fn(&Incoming) -> Reaction) {
+fn converse(stream: &mut impl Talk, shown: Option<&[u8]>, handler: &dyn Fn(&Incoming) -> Reaction) {
     let mut buffer = Vec::new();
     while let Some(request) = read(stream, &mut buffer) {
+        let request = Incoming { certificate: shown.map(<[u8]>::to_vec), ..request };
         match handler(&request) {
             Reaction::Answer { status, headers, body } => {
                 let mut out = format!("HTTP/1.1 {status} {}\r\n", phrase(status));
@@ -153,7 +160,7 @@ fn read(stream: &mut impl Talk, buffer: &mut Vec<u8>) -> Option<Incoming> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut request = Incoming { method, path, headers, body: Vec::new() };
+    let mut request = Incoming { method, path, headers, ..Incoming::default() };
     if request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
     }

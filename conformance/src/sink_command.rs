@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::path::{Variables, text};
 use crate::serve::{Incoming, Reaction, listen_with};
@@ -101,8 +102,16 @@ fn line(message: &Incoming, deed: &str) -> String {
     let action = read("normalize-space(/s:Envelope/s:Header/a:Action)");
     let action = action.rsplit('/').next().unwrap_or("-").to_owned();
     let (id, events) = (read("normalize-space(/s:Envelope/s:Header/a:MessageID)"), read("string(count(//w:Event))"));
-    let octets = message.body.len();
-    format!("{deed:<12} {} {} {action} {id} {events} events in a batch, {octets} octets", message.method, message.path)
+    let (octets, shown) = (message.body.len(), message.certificate.as_deref().map(thumbprint).unwrap_or_default());
+    let (method, path) = (&message.method, &message.path);
+    format!("{deed:<12} {method} {path} {action} {id} {events} events in a batch, {octets} octets{shown}")
+}
+
+/// The certificate that came with a message, as subscribers name it.
+fn thumbprint(certificate: &[u8]) -> String {
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, certificate);
+    let digits = hash.as_ref().iter().map(|octet| format!("{octet:02X}"));
+    format!(", certificate {}", digits.collect::<String>())
 }
 
 fn whole(message: &Incoming) -> String {
@@ -119,7 +128,10 @@ pub(crate) fn work(arguments: &Arguments) -> Result<(), String> {
     let (teller, told) = mpsc::channel();
     let is_full = arguments.full;
     let tls = match (&arguments.certificate, &arguments.key) {
-        (Some(chain), Some(key)) => Some(tls::server(chain, key, arguments.client_ca.as_deref())?),
+        (Some(chain), Some(key)) => {
+            let told: fn(&str) = |line| say(line);
+            Some((tls::server(chain, key, arguments.client_ca.as_deref())?, told))
+        }
         _ => None,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -158,7 +170,8 @@ mod tests {
         let line = Line::parse_from(std::iter::once("sink").chain(line.iter().copied()));
         let rules = Rules::of(&line.arguments);
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let message = Incoming { method: "POST".to_owned(), path: "/x".to_owned(), headers, body: b"<a/>".to_vec() };
+        let (method, path, body) = ("POST".to_owned(), "/x".to_owned(), b"<a/>".to_vec());
+        let message = Incoming { method, path, headers, body, certificate: None };
         let status = |_| match rules.react(&message).1 {
             Reaction::Answer { status, .. } => status,
             Reaction::Stall(_) => 1,
@@ -182,5 +195,10 @@ mod tests {
             </s:Header></s:Envelope>";
         let message = Incoming { path: "/p".to_owned(), body: body.as_bytes().to_vec(), ..Incoming::default() };
         assert!(line(&message, "accept").contains("/p Events - 0 events"), "{}", line(&message, "accept"));
+        assert!(!line(&message, "accept").contains("certificate"));
+        // SHA-1 of "abc", the first example of its standard.
+        let shown = Incoming { certificate: Some(b"abc".to_vec()), ..message };
+        let told = line(&shown, "accept");
+        assert!(told.ends_with(" octets, certificate A9993E364706816ABA3E25717850C26C9CD0D89D"), "{told}");
     }
 }

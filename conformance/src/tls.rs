@@ -116,7 +116,7 @@ mod tests {
     use crate::auth::{AsWhom, Credentials, Scheme};
     use crate::client::Client;
     use crate::http::{Failure, Request, Target};
-    use crate::serve::{Reaction, listen_with};
+    use crate::serve::{Incoming, Reaction, Secure, listen_with};
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -129,8 +129,13 @@ mod tests {
         std::fs::write(&chain, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         let server = server(&chain, &key, Some(&chain)).unwrap();
-        let ok = |_: &_| Reaction::Answer { status: 200, headers: Vec::new(), body: Vec::new() };
-        let address = listen_with(SocketAddr::from(([127, 0, 0, 1], 0)), Some(server), ok).unwrap();
+        let der = made.cert.der().to_vec();
+        let ok = move |incoming: &Incoming| {
+            let status = if incoming.certificate.as_ref() == Some(&der) { 200 } else { 403 };
+            Reaction::Answer { status, headers: Vec::new(), body: Vec::new() }
+        };
+        let tls: Secure = (server, |_| ());
+        let address = listen_with(SocketAddr::from(([127, 0, 0, 1], 0)), Some(tls), ok).unwrap();
         let target = Target::parse(&format!("https://localhost:{}/x", address.port())).unwrap();
         let credentials = Credentials { scheme: Scheme::Certificate, ..Credentials::default() };
         let send = |identity: Option<(&Path, &Path)>, whom: AsWhom| {

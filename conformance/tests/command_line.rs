@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot begin has failed")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -81,6 +81,27 @@ fn exit_codes_tell_what_happened() {
     assert_eq!(code(&["--list-rules"]), 0);
     assert_eq!(code(&["--explain", "ADR-15"]), 0);
     assert_eq!(code(&["--explain", "XYZ-1"]), 2);
+}
+
+#[test]
+fn a_target_that_refuses_the_login_in_words_has_the_word() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/wsman", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut request = Vec::new();
+            let mut octet = [0];
+            while !request.ends_with(b"</s:Envelope>") && stream.read(&mut octet).is_ok_and(|read| read == 1) {
+                request.extend(octet);
+            }
+            let head = "HTTP/1.1 403 Forbidden\r\nContent-Length: 26\r\nConnection: close\r\n\r\n";
+            let _ = stream.write_all(format!("{head}No passwords in the clear.").as_bytes());
+        }
+    });
+    let output = run(&["--target", &url]);
+    assert_eq!(output.status.code(), Some(3));
+    let told = text(&output);
+    assert!(told.contains("No passwords in the clear.") && told.contains("--auth ntlm"), "{told}");
 }
 
 #[test]

@@ -1,15 +1,21 @@
 //! Queries. Oracles: a query that was read is written in a form that reads back as the same query; what an index would
-//! skip by a query's equalities is nothing that the query matches.
+//! skip by a query's equalities is nothing that the query matches. What is written has its parentheses and keywords in
+//! full, so that it may be too long to be read.
 #![no_main]
 
 use failbackd::cim::{CimInstance, Query, Schema, Value};
 use libfuzzer_sys::fuzz_target;
 
+/// Octets of a query that is read.
+const QUERY_OCTETS_MAX: usize = 16_384;
+
 fuzz_target!(|text: &str| {
     let Ok(parsed) = Query::parse(text) else { return };
     let written = parsed.to_string();
-    let again = Query::parse(&written).unwrap_or_else(|error| panic!("{written:?}: {error}"));
-    assert_eq!(again, parsed, "{written:?}");
+    if written.len() <= QUERY_OCTETS_MAX {
+        let again = Query::parse(&written).unwrap_or_else(|error| panic!("{written:?}: {error}"));
+        assert_eq!(again, parsed, "{written:?}");
+    }
     let schema = Schema::builtin();
     let Ok(resolved) = parsed.resolve(schema) else { return };
     for class in schema.subclasses(resolved.class()) {

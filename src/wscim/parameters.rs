@@ -70,7 +70,7 @@ impl Place<'_> {
 fn given_before(input: Element<'_>, child: Element<'_>) -> bool {
     input
         .children()
-        .take_while(|sibling| sibling.position() != child.position())
+        .take_while(|sibling| *sibling != child)
         .any(|sibling| sibling.local().eq_ignore_ascii_case(child.local()))
 }
 
@@ -101,14 +101,9 @@ fn check_required(method: &Method, input: &MethodInput) -> Result<(), CimError> 
     Ok(())
 }
 
-fn is_nil(element: Element<'_>) -> bool {
-    // Clients bind xsi to more than one URI, so the attribute is found by its local name.
-    //= MAP-11
-    element.attributes().any(|a| a.local == "nil" && matches!(a.value.trim(), "true" | "1"))
-}
-
 fn decode_parameter(parameter: &Parameter, element: Element<'_>, place: Place<'_>) -> Result<Argument, CimError> {
-    if is_nil(element) {
+    //= MAP-11
+    if element.is_nil() {
         if element.children().next().is_some() || !element.text().trim().is_empty() {
             let what = format!("the parameter {} is nil and has a value at once", parameter.name);
             return Err(CimError::parameter_type(what));
@@ -172,7 +167,7 @@ fn instance_reference(parameter: &Parameter, element: Element<'_>, place: Place<
     for child in element.children() {
         if let Some((slot, property)) = declared.property(child.local())
             && property.is_key
-            && !is_nil(child)
+            && !child.is_nil()
         {
             let value = Value::parse(property.cim_type, child.text().trim())
                 .map_err(|error| format!("{}: {error}", property.name))?;

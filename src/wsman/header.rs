@@ -211,6 +211,7 @@ impl<'d> Headers<'d> {
             let what = format!("the header {missing} is missing");
             return Err(Box::new(fault::message_information_header_required(what)));
         }
+        self.check_texts()?;
         if self.to.is_some_and(|to| trimmed(to).is_empty()) {
             return Err(Box::new(fault::message_information_header_required("the header wsa:To is empty")));
         }
@@ -226,6 +227,20 @@ impl<'d> Headers<'d> {
             if !is_anonymous(&address) {
                 let what = format!("{name} may only be the anonymous address, not {:?}", clipped(&address));
                 return Err(Box::new(fault::unsupported_feature_addressing_mode(what)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is a text holds no elements: to read around them would take one text for another. //= ADR-09 ADR-11
+    fn check_texts(&self) -> Result<(), Box<Fault>> {
+        let texts =
+            [self.to, self.action, self.message_id, self.resource_uri, self.operation_timeout, self.max_envelope_size];
+        for block in texts.into_iter().flatten() {
+            if let Some(child) = block.children().next() {
+                let (block, child) = (block.local(), clipped(child.local()));
+                let what = format!("the header {block} holds the element {child} where a text belongs");
+                return Err(Box::new(fault::invalid_message_information_header(what)));
             }
         }
         Ok(())

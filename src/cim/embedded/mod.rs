@@ -165,16 +165,17 @@ struct Reading<'s> {
 
 impl<'s> Reading<'s> {
     /// An error at a position of the text without leading blanks.
-    fn error(&self, at: Position, kind: EmbeddedErrorKind) -> EmbeddedError {
+    fn error(&self, at: impl Into<Position>, kind: EmbeddedErrorKind) -> EmbeddedError {
+        let at = at.into();
         let column = if at.line == 1 { self.start.column.saturating_add(at.column) - 1 } else { at.column };
         EmbeddedError { kind, position: Position { line: self.start.line.saturating_add(at.line) - 1, column } }
     }
 
-    fn malformed<T>(&self, at: Position, message: &str) -> Result<T, EmbeddedError> {
+    fn malformed<T>(&self, at: impl Into<Position>, message: &str) -> Result<T, EmbeddedError> {
         Err(self.error(at, EmbeddedErrorKind::Malformed(message.to_owned())))
     }
 
-    fn class(&self, name: &str, at: Position) -> Result<&'s Class, EmbeddedError> {
+    fn class(&self, name: &str, at: impl Into<Position>) -> Result<&'s Class, EmbeddedError> {
         let namespace = self.schema.class(self.expected).namespace;
         match self.schema.find_in(namespace, name).map(|id| self.schema.class(id)) {
             Some(class) if self.schema.is_a(class.id, self.expected) => Ok(class),
@@ -193,7 +194,7 @@ impl<'s> Reading<'s> {
         set: &Slots,
         name: &str,
         has_value: bool,
-        at: Position,
+        at: impl Into<Position>,
     ) -> Result<Option<(u16, &'c Property)>, EmbeddedError> {
         if name.starts_with("__") {
             return Ok(None);
@@ -212,18 +213,18 @@ impl<'s> Reading<'s> {
         Ok(Some((slot, property)))
     }
 
-    fn mismatch(&self, property: &Property, found: &str, at: Position) -> EmbeddedError {
+    fn mismatch(&self, property: &Property, found: &str, at: impl Into<Position>) -> EmbeddedError {
         let declared = type_name(property.cim_type, property.is_array);
         let property = property.name.to_string();
         self.error(at, EmbeddedErrorKind::TypeMismatch { property, declared, found: shown(found) })
     }
 
-    fn bad_value(&self, property: &Property, reason: String, at: Position) -> EmbeddedError {
+    fn bad_value(&self, property: &Property, reason: String, at: impl Into<Position>) -> EmbeddedError {
         self.error(at, EmbeddedErrorKind::BadValue { property: property.name.to_string(), reason })
     }
 
     /// A scalar from its text. Datetimes have the form of DSP0004 only, as real hosts want it.
-    fn scalar(&self, property: &Property, text: &str, at: Position) -> Result<Value, EmbeddedError> {
+    fn scalar(&self, property: &Property, text: &str, at: impl Into<Position>) -> Result<Value, EmbeddedError> {
         let value = match property.cim_type {
             CimType::Datetime => CimDatetime::parse_dsp0004(text.trim()).map(Value::Datetime).ok_or_else(|| {
                 let text = shown(text);

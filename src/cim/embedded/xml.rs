@@ -48,9 +48,9 @@ pub(super) fn read(reading: &Reading<'_>, text: &str, limits: &Limits) -> Result
     let instance = unwrap(reading, document.root())?;
     check_attributes(reading, instance, OF_INSTANCE)?;
     let Some(name) = instance.attribute("", "CLASSNAME") else {
-        return reading.malformed(at(instance), "INSTANCE has no CLASSNAME");
+        return reading.malformed(instance, "INSTANCE has no CLASSNAME");
     };
-    let class = reading.class(&name, at(instance))?;
+    let class = reading.class(&name, instance)?;
     let mut slots = Slots::new(class);
     for child in instance.children() {
         let form = match child.local() {
@@ -58,16 +58,19 @@ pub(super) fn read(reading: &Reading<'_>, text: &str, limits: &Limits) -> Result
             "PROPERTY" => Form::Scalar,
             "PROPERTY.ARRAY" => Form::Array,
             "PROPERTY.REFERENCE" => Form::Reference,
-            other => return reading.malformed(at(child), &format!("expected a PROPERTY in INSTANCE, found {other}")),
+            other => return reading.malformed(child, &format!("expected a PROPERTY in INSTANCE, found {other}")),
         };
         property(reading, class, &mut slots, child, form)?;
     }
     Ok(EmbeddedInstance { class: class.id, set: slots.values })
 }
 
-fn at(element: Element<'_>) -> Position {
-    let position = element.position();
-    Position { line: position.line, column: position.column }
+/// Where an element begins is counted through the text before it, so that it is only asked for an error.
+impl From<Element<'_>> for Position {
+    fn from(element: Element<'_>) -> Self {
+        let position = element.position();
+        Position { line: position.line, column: position.column }
+    }
 }
 
 /// The one INSTANCE inside the wrappers. Class declarations beside it are passed over.
@@ -76,15 +79,15 @@ fn unwrap<'d>(reading: &Reading<'_>, root: Element<'d>) -> Result<Element<'d>, E
     while element.local() != "INSTANCE" {
         if !WRAPPERS.contains(&element.local()) {
             let message = format!("expected an INSTANCE element, found {}", element.local());
-            return reading.malformed(at(element), &message);
+            return reading.malformed(element, &message);
         }
         let mut inner =
             element.children().filter(|child| child.local() == "INSTANCE" || WRAPPERS.contains(&child.local()));
         let Some(first) = inner.next() else {
-            return reading.malformed(at(element), &format!("expected an INSTANCE in {}", element.local()));
+            return reading.malformed(element, &format!("expected an INSTANCE in {}", element.local()));
         };
         if let Some(second) = inner.next() {
-            return reading.malformed(at(second), "expected one INSTANCE, found a second");
+            return reading.malformed(second, "expected one INSTANCE, found a second");
         }
         element = first;
     }
@@ -96,7 +99,7 @@ fn check_attributes(reading: &Reading<'_>, element: Element<'_>, known: &[&str])
     match element.attributes().find(|found| found.namespace.is_empty() && !known.contains(&found.local)) {
         Some(unknown) => {
             let message = format!("{} has no attribute \"{}\"", element.local(), super::shown(unknown.local));
-            reading.malformed(at(element), &message)
+            reading.malformed(element, &message)
         }
         None => Ok(()),
     }
@@ -111,10 +114,10 @@ fn property(
 ) -> Result<(), EmbeddedError> {
     check_attributes(reading, element, OF_PROPERTY)?;
     let Some(name) = element.attribute("", "NAME") else {
-        return reading.malformed(at(element), &format!("{} has no NAME", element.local()));
+        return reading.malformed(element, &format!("{} has no NAME", element.local()));
     };
     let content = content(reading, element)?;
-    let found = reading.property(class, slots, &name, content.is_some(), at(element))?;
+    let found = reading.property(class, slots, &name, content.is_some(), element)?;
     let Some((slot, property)) = found else { return Ok(()) };
     check_type(reading, property, element, form)?;
     let value = match content {
@@ -132,10 +135,10 @@ fn content<'d>(reading: &Reading<'_>, element: Element<'d>) -> Result<Option<Ele
     let first = values.next();
     if let Some(other) = first.filter(|first| !first.local().starts_with("VALUE")) {
         let message = format!("expected a VALUE in {}, found {}", element.local(), other.local());
-        return reading.malformed(at(other), &message);
+        return reading.malformed(other, &message);
     }
     match values.next() {
-        Some(second) => reading.malformed(at(second), &format!("expected one VALUE in {}", element.local())),
+        Some(second) => reading.malformed(second, &format!("expected one VALUE in {}", element.local())),
         None => Ok(first),
     }
 }
@@ -150,7 +153,7 @@ fn check_type(
         CimType::Reference.name().to_owned()
     } else {
         let Some(written) = element.attribute("", "TYPE") else {
-            return reading.malformed(at(element), &format!("{} {} has no TYPE", element.local(), property.name));
+            return reading.malformed(element, &format!("{} {} has no TYPE", element.local(), property.name));
         };
         match CimType::from_name(&written) {
             Some(cim_type) => type_name(cim_type, form == Form::Array),
@@ -160,21 +163,21 @@ fn check_type(
     if found == type_name(property.cim_type, property.is_array) {
         return Ok(());
     }
-    Err(reading.mismatch(property, &found, at(element)))
+    Err(reading.mismatch(property, &found, element))
 }
 
 /// A scalar from its VALUE. An empty one is a string without characters, and an error for every other type.
 fn single(reading: &Reading<'_>, property: &Property, element: Element<'_>) -> Result<Value, EmbeddedError> {
     if !matches!(element.local(), "VALUE" | "VALUE.REFERENCE") || !element.is_leaf() {
         let message = format!("expected text in VALUE of {}", property.name);
-        return reading.malformed(at(element), &message);
+        return reading.malformed(element, &message);
     }
     let text = element.text();
     if text.is_empty() && property.cim_type != CimType::String {
         let reason = format!("an empty VALUE is no {}: leave VALUE out for NULL", property.cim_type);
-        return Err(reading.bad_value(property, reason, at(element)));
+        return Err(reading.bad_value(property, reason, element));
     }
-    reading.scalar(property, &text, at(element))
+    reading.scalar(property, &text, element)
 }
 
 /// An array from its VALUE.ARRAY, or from a single VALUE.

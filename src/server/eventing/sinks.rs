@@ -280,22 +280,25 @@ impl Sinks {
 }
 
 impl Route {
-    /// A connection of this kind, and of no other.
+    /// A connection of this kind, and of no other. Where there is none, one of another kind makes room for a new one,
+    /// if there would be too many otherwise.
     fn take(&self, kind: Option<Kind>) -> Option<SinkConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|idle| !idle.connection.is_closed());
-        let at = idle.iter().rposition(|idle| idle.kind == kind)?;
-        Some(idle.remove(at).connection)
+        if let Some(at) = idle.iter().rposition(|idle| idle.kind == kind) {
+            return Some(idle.remove(at).connection);
+        }
+        let busy = CONNECTIONS_MAX.saturating_sub(self.turns.available_permits());
+        if CONNECTIONS_MAX < idle.len() + busy {
+            idle.remove(0);
+        }
+        None
     }
 
     fn keep(&self, kind: Option<Kind>, connection: SinkConnection) {
         if !connection.is_closed() {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if CONNECTIONS_MAX <= idle.len() {
-                // Those of another kind, such as of an earlier certificate, would pile up.
-                idle.remove(0);
-            }
-            idle.push(Idle { since: Instant::now(), kind, connection });
+            let idle = Idle { since: Instant::now(), kind, connection };
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
         }
     }
 }

@@ -129,7 +129,13 @@ impl SinkTls {
 
 fn load(source: &Source, reading: u64) -> Result<Loaded, SinkTlsError> {
     let shown = source.certificate.as_ref().map(|(chain, key)| {
-        let certified = certified(chain, key)?;
+        let certified = certified(chain, key).map_err(|error| match error {
+            TlsError::Pair(_) => {
+                let problem = format!("cannot be used as the key of the certificate in {}", chain.display());
+                TlsError::Content { path: key.clone(), problem }
+            }
+            error => error,
+        })?;
         let read = describe(&certified.cert);
         let certificate = read.map_err(|problem| TlsError::Content { path: chain.clone(), problem })?;
         Ok::<_, TlsError>((certified, certificate))
@@ -247,7 +253,10 @@ mod tests {
         let text = told(&config(directory.path(), &server.pem, &server.key));
         assert!(text.contains("c.pem") && text.contains("client authentication"), "{text}");
         let text = told(&config(directory.path(), &own.pem, &server.key));
-        assert!(text.starts_with("eventing.certificate: ") && text.contains("key"), "{text}");
+        assert!(
+            text.starts_with("eventing.certificate: ") && text.contains("k.pem: cannot be used as the key"),
+            "{text}"
+        );
         let text = told(&config(directory.path(), "", &own.key));
         assert!(text.contains("c.pem: no certificate"), "{text}");
         let good = config(directory.path(), &own.pem, &own.key);

@@ -134,6 +134,11 @@ fn bad_headers() {
     let id = without("a:MessageID").replacen("<a:To>", "<a:MessageID> </a:MessageID><a:To>", 1);
     is_refused(&id, header, 2_150_858_767);
     is_refused(&get("<a:To>", "<a:To>x</a:To><a:To>"), header, 2_150_858_767);
+    for tag in ["<a:To>", "<a:MessageID>", "<w:OperationTimeout>"] {
+        is_refused(&get(tag, &format!("{tag}<x/>")), header, 2_150_858_767); //= ADR-09
+    }
+    is_refused(&get("512000<", "512<x/>000<"), header, 2_150_858_767);
+    is_refused(&get(uri::GET, &format!("{}<x/>", uri::GET)), header, 2_150_858_767);
     for timeout in ["P", "abc", "-PT5S", "2024-01-01T00:00:00Z", ""] {
         is_refused(&get("PT60.000S", timeout), header, 2_150_858_767);
     }

@@ -130,7 +130,10 @@ fn a_certificate_is_asked_for_by_profile_by_token_and_by_policy() {
     assert_eq!(taken(&policy(&asserted("https/mutual", &several)), "", "").0, wanted(&[own, other], None, true));
     let free = asserted("https/mutual", &constraint(ISSUER, "c")) + &asserted("https/mutual", "");
     assert_eq!(taken(&policy(&free), "", "").0, wanted(&[], None, true));
-    for nothing in ["<c:All/>".to_owned(), format!("<c:All/>{free}")] {
+    let most = (0..15).map(|_| constraint(ISSUER, "c")).collect::<String>() + &constraint(ISSUER, "b");
+    let taken_at_most = taken(&policy(&asserted("https/mutual", &most)), "", "").0;
+    assert_eq!(taken_at_most.map(|wanted| wanted.one_of.len()), Some(16));
+    for nothing in ["<c:All/>".to_owned(), format!("<c:All/>{free}"), "<c:All/>".repeat(8)] {
         assert_eq!(taken(&policy(&nothing), "", "").0, None);
     }
     // As MS-WSMV writes it, the namespaces and the small letter included.
