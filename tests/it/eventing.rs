@@ -12,6 +12,7 @@ use failbackd::auth::{Role, UserFile};
 use failbackd::backend::fault::NAME;
 use failbackd::config::Config;
 use failbackd::service::NewVm;
+use failbackd::store::{Op, RedbStore, Store as _, Txn};
 
 use super::live::{self, Live, OPERATOR, VIEWER};
 use super::process::Wire;
@@ -371,5 +372,39 @@ fn a_user_who_is_made_anew_has_none_of_the_old_ones_subscriptions() {
     bench.vm("later");
     assert!(bench.pull(&context, 5, "PT0.1S").contains("InvalidEnumerationContext"), "also after a restart");
     assert_eq!(told(&sink), ["before"]);
+    bench.stop();
+}
+
+/// What is stored of the one subscription, changed as an earlier server would have it.
+fn stored(data_dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
+    let store = RedbStore::open(&data_dir.join("failbackd.redb")).unwrap();
+    let (key, stored) = store.list("/subscription/", None, 2).unwrap().pop().unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&stored.octets).unwrap();
+    change(&mut record);
+    let put = Op::Put(key, serde_json::to_vec(&record).unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(store.commit(Txn { when: Vec::new(), then: vec![put] })).unwrap();
+    record["record"]["owner"].clone()
+}
+
+#[test]
+fn a_subscription_that_an_earlier_server_stored_is_its_users_from_then_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    bench.stop();
+    let owner = stored(directory.path(), |record| {
+        record["record"]["owner"].as_object_mut().unwrap().remove("account").unwrap();
+    });
+    assert_eq!(owner, serde_json::json!({"name": OPERATOR, "local": false}));
+    let bench = Bench::start(directory.path(), |_| ());
+    bench.vm("web01");
+    assert_eq!(names(&bench.pull(&context, 5, "PT5S")), ["web01"], "it goes on");
+    bench.stop();
+    let owner = stored(directory.path(), |_| ());
+    assert_eq!(owner["account"].as_str().map(str::len), Some(32), "{owner}");
+    replace(directory.path(), OPERATOR, Role::Operator);
+    let bench = Bench::start(directory.path(), |_| ());
+    assert!(bench.pull(&context, 5, "PT0.1S").contains("InvalidEnumerationContext"));
     bench.stop();
 }

@@ -23,7 +23,7 @@ use crate::endpoint::{
 use crate::job::Message;
 use crate::provider::{Permissions, Rules};
 use crate::service::Engine;
-use crate::store::{Store, TxnError};
+use crate::store::{Commit, Store, TxnError};
 use crate::wsman::eventing::EndStatus;
 
 use super::{StartError, random_id};
@@ -62,6 +62,8 @@ pub(super) struct Eventing {
     stop: watch::Sender<bool>,
     /// The generation of the users by which owners were looked at last.
     generation: AtomicU64,
+    /// Held by whoever stores how far subscriptions have come: an earlier state is never written over a later one.
+    storing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Eventing {
@@ -73,6 +75,7 @@ impl Eventing {
             waiters: Mutex::default(),
             stop: watch::channel(false).0,
             generation: AtomicU64::new(0),
+            storing: Arc::default(),
             endpoint,
             engine,
             store,
@@ -87,11 +90,16 @@ impl Eventing {
         for (key, reason) in contents.damaged {
             tracing::error!(key, reason, "a stored subscription cannot be read; it is left as it is");
         }
-        let mut adopted = Vec::new();
+        // Handed in before anybody is served, so that nothing newer is written over; nobody waits for it.
+        let mut put_right: Vec<(Uuid, Commit)> = Vec::new();
+        put_right.extend(contents.orphans.into_iter().map(|id| (id, eventing.store.commit(stored::gone(id)))));
         for (record, progress) in contents.records {
             let id = record.id;
             let (record, changed) = eventing.with_account(record);
-            adopted.extend(changed.then(|| Arc::new(record.clone())));
+            if changed {
+                let change = SubscriptionChange::Renew(Arc::new(record.clone()));
+                put_right.push((id, eventing.store.commit(stored::txn(&change))));
+            }
             let permissions = match eventing.standing(&record.owner) {
                 Standing::May(_, permissions) => Some(permissions),
                 Standing::Gone | Standing::Unknown => None,
@@ -100,7 +108,14 @@ impl Eventing {
                 tracing::warn!(subscription = %id, reason = %fault.reason, "a stored subscription cannot go on");
             }
         }
-        tokio::spawn(Arc::clone(&eventing).run(contents.orphans, adopted));
+        tokio::spawn(async move {
+            for (id, commit) in put_right {
+                if let Err(error) = commit.await {
+                    tracing::warn!(subscription = %id, %error, "what is stored of a subscription could not be put right");
+                }
+            }
+        });
+        tokio::spawn(Arc::clone(&eventing).run());
         Ok(eventing)
     }
 
@@ -134,18 +149,7 @@ impl Eventing {
         }
     }
 
-    async fn run(self: Arc<Self>, orphans: Vec<Uuid>, adopted: Vec<Arc<Record>>) {
-        for id in orphans {
-            if let Err(error) = self.store.commit(stored::gone(id)).await {
-                tracing::warn!(subscription = %id, %error, "what is left of a subscription is still stored");
-            }
-        }
-        for record in adopted {
-            let id = record.id;
-            if let Err(error) = self.store.commit(stored::txn(&SubscriptionChange::Renew(record))).await {
-                tracing::warn!(subscription = %id, %error, "the account of its owner is not stored yet");
-            }
-        }
+    async fn run(self: Arc<Self>) {
         let mut changes = self.engine.changes();
         let mut stop = self.stop.subscribe();
         let mut ticks = tokio::time::interval(TICK);
@@ -156,7 +160,7 @@ impl Eventing {
                 news = changes.changed() => if news.is_err() { return },
                 _ = ticks.tick() => {
                     count = count.wrapping_add(1);
-                    self.tick(count).await;
+                    self.tick(count);
                 }
                 _ = stop.changed() => return,
             }
@@ -168,7 +172,7 @@ impl Eventing {
         }
     }
 
-    async fn tick(self: &Arc<Self>, count: u32) {
+    fn tick(self: &Arc<Self>, count: u32) {
         let now = self.engine.now();
         self.act(self.endpoint.due_events(now));
         if count.is_multiple_of(PROGRESS_TICKS) {
@@ -176,7 +180,7 @@ impl Eventing {
             self.act(self.endpoint.record_progress(&view, now));
         }
         if count.is_multiple_of(STORE_TICKS) {
-            self.store_progress(false).await;
+            self.store_progress_aside();
             self.look_at_owners();
         }
         if count.is_multiple_of(SWEEP_TICKS) {
@@ -310,9 +314,20 @@ impl Eventing {
         }
     }
 
+    /// Stores what there is to store, unless that is under way. Nobody waits for it: changes go on to be fed.
+    fn store_progress_aside(self: &Arc<Self>) {
+        if let Ok(alone) = Arc::clone(&self.storing).try_lock_owned() {
+            let eventing = Arc::clone(self);
+            tokio::spawn(async move {
+                eventing.store_progress(false).await;
+                drop(alone);
+            });
+        }
+    }
+
     async fn store_progress(&self, all: bool) {
         let moved = self.endpoint.moved_subscriptions(all, self.engine.now());
-        for chunk in moved.chunks(stored::PAGE) {
+        for chunk in moved.chunks(stored::WRITTEN) {
             if let Err(error) = stored::store_progress(&*self.store, chunk).await {
                 tracing::warn!(%error, "how far subscriptions have come could not be stored");
                 self.endpoint.progress_not_stored(chunk);
@@ -325,6 +340,7 @@ impl Eventing {
         self.stop.send_replace(true);
         let changed = self.engine.take_transitions();
         self.endpoint.record_changes(changed, self.engine.now());
+        let _alone = self.storing.lock().await;
         self.store_progress(true).await;
     }
 }

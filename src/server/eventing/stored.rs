@@ -16,8 +16,10 @@ use crate::store::{Cond, Op, Store, StoreError, Txn, TxnError, Versioned};
 
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
-/// Records that are read or written at once.
-pub(super) const PAGE: usize = 1_000;
+/// Rows that are written at once: others wait for that long at most.
+pub(super) const WRITTEN: usize = 256;
+/// Records read per page.
+const PAGE: usize = 1_000;
 const RECORDS: &str = "/subscription/";
 const PROGRESS: &str = "/subscribed/";
 
@@ -66,15 +68,16 @@ pub(super) fn gone(id: Uuid) -> Txn {
     Txn { when: Vec::new(), then: vec![Op::Delete(record_key(id)), Op::Delete(progress_key(id))] }
 }
 
-/// Stores how far subscriptions have come. One that ended meanwhile has come nowhere: nothing is left of it.
+/// Stores how far subscriptions have come. One that ended meanwhile has come nowhere: nothing is left of it. That is
+/// asked of the row that is written, which is at hand then, and came and goes with the subscription.
 pub(super) async fn store_progress(store: &dyn Store, moved: &[(Uuid, Progress)]) -> Result<(), TxnError> {
     let mut left: BTreeMap<Uuid, Progress> = moved.iter().copied().collect();
     while !left.is_empty() {
-        let when = left.keys().map(|id| Cond::Present(record_key(*id))).collect();
+        let when = left.keys().map(|id| Cond::Present(progress_key(*id))).collect();
         let then = left.iter().map(|(id, progress)| put(progress_key(*id), progress)).collect();
         let Err(error) = store.commit(Txn { when, then }).await else { break };
         let ended = match &error {
-            TxnError::Conflict { key } => key.strip_prefix(RECORDS).and_then(|text| Uuid::try_parse(text).ok()),
+            TxnError::Conflict { key } => key.strip_prefix(PROGRESS).and_then(|text| Uuid::try_parse(text).ok()),
             TxnError::Store(_) => None,
         };
         if ended.and_then(|id| left.remove(&id)).is_none() {
@@ -159,7 +162,8 @@ mod tests {
     async fn those_that_ended_keep_nobody_elses_progress_from_the_store() {
         let store = MemoryStore::new();
         let ids: Vec<Uuid> = (0..50).map(Uuid::from_u128).collect();
-        let then = ids.iter().filter(|id| !id.as_u128().is_multiple_of(5)).map(|id| here(*id)).collect();
+        let opened = |id: Uuid| [here(id), put(progress_key(id), &Progress::default())];
+        let then = ids.iter().filter(|id| !id.as_u128().is_multiple_of(5)).flat_map(|id| opened(*id)).collect();
         store.commit(Txn { when: Vec::new(), then }).await.unwrap();
         let moved: Vec<_> = ids.iter().map(|id| (*id, Progress { dropped: 7, ..Progress::default() })).collect();
         store_progress(&store, &moved).await.unwrap();
