@@ -111,7 +111,7 @@ impl Eventing {
         tokio::spawn(async move {
             for (id, commit) in put_right {
                 if let Err(error) = commit.await {
-                    tracing::warn!(subscription = %id, %error, "what is stored of a subscription could not be put right");
+                    tracing::warn!(subscription = %id, %error, "a stored subscription could not be put right");
                 }
             }
         });
