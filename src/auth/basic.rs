@@ -240,16 +240,15 @@ impl Basic {
         let secret = Secret::of(known, &snapshot);
         #[cfg(feature = "pam")]
         let secret = secret.with_pam(self.pam.as_ref(), known.map_or(&credentials.user, |known| &known.entry.name));
-        let user = known.map(|known| known.entry.clone());
+        let principal = known.map(|known| Arc::new(known.principal("basic", generation)));
         let entry = Entry { basic: Arc::clone(self), key: (key, generation) };
         // A task of its own: the client that asked first may hang up while others wait for the same answer.
         tokio::spawn(async move {
             let entry = entry;
             let turn = place.turn().await;
             let matches = turn.run(move || secret.verify(&credentials.password)).await;
-            let found = match (matches, user) {
-                (Some(true), Some(user)) => {
-                    let principal = Arc::new(Principal::new(user.name, user.role, "basic", generation));
+            let found = match (matches, principal) {
+                (Some(true), Some(principal)) => {
                     entry.basic.cache.put(key, Arc::clone(&principal), generation, Instant::now());
                     Found::Accepted(principal)
                 }

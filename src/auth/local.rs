@@ -28,7 +28,7 @@ pub fn local_administrator(socket: impl AsFd) -> Result<Principal, LocalRefusal>
     let peer = rustix::net::sockopt::socket_peercred(socket).map_err(std::io::Error::from)?;
     let own = rustix::process::geteuid();
     if peer.uid == own || peer.uid.is_root() {
-        Ok(Principal::new(NAME.to_owned(), Role::Administrator, MECHANISM, 0))
+        Ok(Principal::new(NAME.to_owned(), Role::Administrator, MECHANISM, 0, None))
     } else {
         Err(LocalRefusal::Stranger(peer.uid.as_raw()))
     }

@@ -9,6 +9,7 @@
 //! (argon2, MIT's library, TLS handshakes inside CredSSP) runs on blocking threads. ARCHITECTURE.md, Logins, has the
 //! whole.
 
+mod account;
 pub mod basic;
 mod cache;
 pub mod certificate;
@@ -31,6 +32,7 @@ pub mod spnego;
 pub mod throttle;
 pub mod users;
 
+pub use account::Account;
 pub use basic::{Basic, BasicSettings};
 pub use certificate::{Certificate, CertificateRule, CertificateRules, RuleError};
 pub use credssp::{CredSsp, Identity};

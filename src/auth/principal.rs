@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::Account;
 use super::local;
 
 /// What a caller may do. The order is the order of power.
@@ -62,13 +63,22 @@ pub struct Principal {
     mechanism: &'static str,
     /// The generation of the users by which the role was looked up.
     generation: u64,
+    /// The account that the role was looked up in; none of those who are no users.
+    account: Option<Account>,
 }
 
 impl Principal {
     /// For authenticators only: `name` has just been proved with `mechanism`.
-    /// `generation` is that of the users who were asked for the role; 0 for those who are no users.
-    pub(in crate::auth) fn new(name: String, role: Role, mechanism: &'static str, generation: u64) -> Self {
-        Self { name, role, mechanism, generation }
+    /// `generation` is that of the users who were asked for the role, 0 for those who are no users; `account` is the
+    /// user's among them.
+    pub(in crate::auth) fn new(
+        name: String,
+        role: Role,
+        mechanism: &'static str,
+        generation: u64,
+        account: Option<Account>,
+    ) -> Self {
+        Self { name, role, mechanism, generation, account }
     }
 
     /// The generation of the users by which the role was looked up; 0 when they were not asked.
@@ -79,7 +89,13 @@ impl Principal {
     /// A principal for the unit tests of other modules; absent from every build that serves.
     #[cfg(test)]
     pub(crate) fn for_tests(name: &str, role: Role) -> Self {
-        Self::new(name.to_owned(), role, "test", 0)
+        Self::new(name.to_owned(), role, "test", 0, None)
+    }
+
+    /// The same for the account.
+    #[cfg(test)]
+    pub(crate) fn set_account_for_tests(&mut self, account: Option<Account>) {
+        self.account = account;
     }
 
     /// The user's name as the users file spells it, whatever spelling the client used.
@@ -100,6 +116,11 @@ impl Principal {
     /// How the caller proved itself: `basic`, `certificate`, `credssp`, `kerberos`, `local`, `ntlm`.
     pub fn mechanism(&self) -> &'static str {
         self.mechanism
+    }
+
+    /// The account of the users file that the caller is; none of the local administrator, who is no user.
+    pub fn account(&self) -> Option<Account> {
+        self.account
     }
 
     /// Whether the caller's role is `needed` or above.

@@ -1,13 +1,13 @@
 //! The users file, and the live view of it that logins are checked against.
 //!
-//! One JSON object a line, `{"name":"otto","role":"operator","password":"$argon2id$..","nt_hash":".."}`, in a file of
-//! the data directory that only its owner may read. Both secrets are optional: without the NT hash a user cannot log in
-//! by NTLM, and without either only by what needs no secret here (Kerberos, a certificate). The file is replaced as a
-//! whole (a new file, synced, renamed over the old one), so a reader sees the old users or the new ones and a crash
-//! leaves one of the two.
+//! One JSON object a line, `{"name":"otto","role":"operator","account":"..","password":"$argon2id$..","nt_hash":".."}`,
+//! in a file of the data directory that only its owner may read. Both secrets are optional: without the NT hash a user
+//! cannot log in by NTLM, and without either only by what needs no secret here (Kerberos, a certificate). `account` is
+//! random, so that who is added anew is not taken for who had the name before; earlier files have none. The file is
+//! replaced as a whole (a new file, synced, renamed over the old one), so a reader sees the old users or the new ones
+//! and a crash leaves one of the two.
 
 use std::fs::{self, File, OpenOptions};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::account::{Account, ID_OCTETS};
 use super::local;
 use super::password::{Cost, NtHash, PasswordError, SALT_OCTETS, StoredPassword};
 use super::principal::{Principal, Role};
@@ -108,6 +109,9 @@ pub struct Secrets {
 struct Line {
     name: String,
     role: Role,
+    /// What tells the user from others who had the name before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
     /// PHC string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password: Option<Zeroizing<String>>,
@@ -122,13 +126,8 @@ impl Line {
         UserEntry { name: self.name.clone(), role: self.role, has_password, has_nt_hash }
     }
 
-    /// A hash of the secrets, to see that they changed; it never leaves the process.
-    fn secrets(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for secret in [&self.password, &self.nt_hash] {
-            secret.as_deref().hash(&mut hasher);
-        }
-        hasher.finish()
+    fn mark(&self) -> Account {
+        Account::of(self.account.as_deref(), [self.password.as_ref(), self.nt_hash.as_ref()])
     }
 }
 
@@ -179,10 +178,13 @@ impl UserFile {
         check_name(name)?;
         let password = secrets.password.as_ref().map(|password| Zeroizing::new(password.to_phc()));
         let nt_hash = secrets.nt_hash.as_ref().map(NtHash::to_hex);
+        let mut id = [0; ID_OCTETS];
+        getrandom::fill(&mut id).map_err(|error| self.io(io::Error::other(error.to_string())))?;
+        let account = Some(format!("{:032x}", u128::from_be_bytes(id)));
         let _lock = self.lock()?;
         let mut lines = self.read()?;
         check_absent(&lines, name)?;
-        lines.push(Line { name: name.to_owned(), role, password, nt_hash });
+        lines.push(Line { name: name.to_owned(), role, account, password, nt_hash });
         self.replace(&lines)
     }
 
@@ -348,25 +350,33 @@ pub(super) struct Known {
     pub(super) entry: UserEntry,
     pub(super) password: Option<Arc<StoredPassword>>,
     pub(super) nt_hash: Option<NtHash>,
-    /// A hash of the secrets as the file has them, to see that they changed.
-    secrets: u64,
-    /// The generation of the users in which they came.
+    /// To see that the user is another one, or has other secrets.
+    account: Account,
+    /// The generation of the users in which it came.
     since: u64,
+}
+
+impl Known {
+    /// The caller that this user is, once proved.
+    pub(super) fn principal(&self, mechanism: &'static str, generation: u64) -> Principal {
+        let UserEntry { name, role, .. } = self.entry.clone();
+        Principal::new(name, role, mechanism, generation, Some(self.account))
+    }
 }
 
 /// Whom an NTLM proof is checked against: a user, or nobody, who has a hash too.
 pub(super) struct NtlmCandidate {
     /// The user's NT hash, or one that no password has.
     pub(super) hash: NtHash,
-    /// The user, and the generation of the users; none for nobody.
-    user: Option<(UserEntry, u64)>,
+    /// The user with the account, and the generation of the users; none for nobody.
+    user: Option<(UserEntry, Account, u64)>,
 }
 
 impl NtlmCandidate {
     /// The principal, now that the proof has been found right. Nobody has none.
     pub(super) fn proved(self, mechanism: &'static str) -> Option<Arc<Principal>> {
-        let (entry, generation) = self.user?;
-        Some(Arc::new(Principal::new(entry.name, entry.role, mechanism, generation)))
+        let (entry, account, generation) = self.user?;
+        Some(Arc::new(Principal::new(entry.name, entry.role, mechanism, generation, Some(account))))
     }
 }
 
@@ -384,7 +394,7 @@ pub(super) struct Snapshot {
     usable: bool,
 }
 
-/// The users file cannot be used at the moment, so that nobody knows who is in it.
+/// The users file cannot be used at the moment, or is not there, so that nobody knows who is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsersUnusable;
 
@@ -400,6 +410,14 @@ impl Snapshot {
             }
         }
         found
+    }
+
+    /// The same for what is not about a login, with the letters of the file.
+    fn named(&self, name: &str) -> Result<Option<&Known>, UsersUnusable> {
+        if !self.usable || self.stamp.is_none() {
+            return Err(UsersUnusable);
+        }
+        Ok(self.find(name).filter(|known| known.entry.name.eq_ignore_ascii_case(name)))
     }
 }
 
@@ -459,7 +477,8 @@ impl Users {
         let known = current.find(bare_name(name));
         let hash = known.and_then(|known| known.nt_hash.as_ref());
         // Whoever has no hash is nobody to NTLM: even a match with the decoy must let nobody in.
-        let user = known.filter(|_| hash.is_some()).map(|known| (known.entry.clone(), current.generation));
+        let user = known.filter(|_| hash.is_some());
+        let user = user.map(|known| (known.entry.clone(), known.account, current.generation));
         NtlmCandidate { hash: hash.unwrap_or(&current.nt_decoy).clone(), user }
     }
 
@@ -468,19 +487,28 @@ impl Users {
     /// small letter (the Kelvin sign), and whoever names people may take the two for different names.
     pub(super) fn proved(&self, name: &str, mechanism: &'static str, now: Instant) -> Option<Arc<Principal>> {
         let current = self.current(now);
-        let entry = &current.find(name).filter(|known| known.entry.name.eq_ignore_ascii_case(name))?.entry;
-        Some(Arc::new(Principal::new(entry.name.clone(), entry.role, mechanism, current.generation)))
+        let known = current.find(name).filter(|known| known.entry.name.eq_ignore_ascii_case(name))?;
+        Some(Arc::new(known.principal(mechanism, current.generation)))
     }
 
-    /// The role that a user has now; none when there is no such user. It proves nobody: it is for what goes on in the
-    /// name of a user who was proved before, such as a subscription. While the file cannot be used, nobody knows.
-    pub fn standing(&self, name: &str, now: Instant) -> Result<Option<Role>, UsersUnusable> {
+    /// The role that a user has now; none when there is no such user, or another of the same name than that of the
+    /// account. It proves nobody: it is for what goes on in the name of a user who was proved before, such as a
+    /// subscription. While the file cannot be used, or is not there, nobody knows.
+    pub fn standing(&self, name: &str, account: Option<Account>, now: Instant) -> Result<Option<Role>, UsersUnusable> {
         let current = self.current(now);
-        if !current.usable {
-            return Err(UsersUnusable);
-        }
-        let known = current.find(name).filter(|known| known.entry.name.eq_ignore_ascii_case(name));
+        let known = current.named(name)?.filter(|known| account.is_none_or(|account| known.account == account));
         Ok(known.map(|known| known.entry.role))
+    }
+
+    /// The account of a user as it is now.
+    pub fn account(&self, name: &str, now: Instant) -> Result<Option<Account>, UsersUnusable> {
+        let current = self.current(now);
+        Ok(current.named(name)?.map(|known| known.account))
+    }
+
+    /// Grows with every change of the users.
+    pub fn generation(&self, now: Instant) -> u64 {
+        self.current(now).generation
     }
 
     /// The principal as the users are now: the same one while nothing changed, another when the role did, none when the
@@ -493,8 +521,7 @@ impl Users {
         // With other secrets it is another user, whatever its name: a password is changed to end what the old one
         // began.
         let known = current.find(principal.name()).filter(|known| known.since <= principal.generation())?;
-        let user = &known.entry;
-        Some(Arc::new(Principal::new(user.name.clone(), user.role, principal.mechanism(), current.generation)))
+        Some(Arc::new(known.principal(principal.mechanism(), current.generation)))
     }
 
     /// Look at the file, and read it when it changed. A file that became unreadable, open to others or damaged lets
@@ -548,12 +575,12 @@ fn snapshot(
         let password = line.password.as_deref().map(|phc| StoredPassword::parse(phc)).transpose().map_err(damaged)?;
         let nt_hash = line.nt_hash.as_deref().map(|text| NtHash::parse(text)).transpose().map_err(damaged)?;
         let folded = line.name.to_lowercase();
-        let secrets = line.secrets();
+        let account = line.mark();
         let since = earlier
             .iter()
-            .find(|earlier| earlier.folded == folded && earlier.secrets == secrets)
+            .find(|earlier| earlier.folded == folded && earlier.account == account)
             .map_or(generation, |earlier| earlier.since);
-        known.push(Known { folded, entry: line.entry(), password: password.map(Arc::new), nt_hash, secrets, since });
+        known.push(Known { folded, entry: line.entry(), password: password.map(Arc::new), nt_hash, account, since });
     }
     let cost = known.iter().find_map(|user| user.password.as_ref()).map_or_else(Cost::default, |it| it.cost());
     let decoy = Arc::new(StoredPassword::decoy(random, cost));

@@ -113,13 +113,15 @@ pub struct Call<'c> {
     pub pace: Pace<'c>,
 }
 
-/// How long an enumeration may look for items at a stretch.
+/// How long an enumeration may look for items at a stretch, and a Pull of events wait for some.
 #[derive(Clone, Copy)]
 pub enum Pace<'c> {
     /// A moment, as on a thread that serves others too. What takes longer is [`Step::Elsewhere`].
     Brief,
     /// As long as this says that so much time has not passed yet since the request came.
     Until(&'c dyn Fn(Duration) -> bool),
+    /// No longer: a Pull of events that waits gives way to a newer one, and takes nothing.
+    Over,
 }
 
 /// What to do next.

@@ -178,24 +178,29 @@ impl Shared {
     }
 
     /// A Pull of events that have not happened yet. No thread waits for them, and nothing is taken before there is an
-    /// answer to put it into. A client that has gone by then is not noticed here and loses that one page: who wants to
-    /// miss nothing asks for bookmarks.
+    /// answer to put it into. A newer Pull of the subscription ends it: a client that went away and came back is not to
+    /// lose a page to its own earlier self. One that has gone for good is not noticed here and loses that one page: who
+    /// wants to miss nothing asks for bookmarks.
     async fn wait(
         &self,
         principal: &Principal,
         request: &[u8],
         context: &RequestContext,
-        (mut subscription, mut timeout): (Uuid, Duration),
+        (subscription, mut timeout): (Uuid, Duration),
         started: Instant,
     ) -> Step {
         let passed = |allowed: Duration| allowed.min(self.timeout_max) <= started.elapsed();
+        let waiter = self.eventing.waiter(subscription);
         loop {
             let left = timeout.min(self.timeout_max).saturating_sub(started.elapsed());
-            let _in_time = tokio::time::timeout(left, self.eventing.news(subscription)).await;
-            match self.step(principal, request, context, Pace::Until(&passed)) {
-                Step::Wait { subscription: other, timeout: allowed } => (subscription, timeout) = (other, allowed),
+            let _in_time = tokio::time::timeout(left, waiter.news()).await;
+            let pace = if waiter.is_displaced() { Pace::Over } else { Pace::Until(&passed) };
+            match self.step(principal, request, context, pace) {
+                Step::Wait { timeout: allowed, .. } => timeout = allowed,
                 step => return step,
             }
+            // What waits may turn out to be nothing for this caller a few times: others have their turn between.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -3,72 +3,50 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use failbackd::auth::password::{Cost, SALT_OCTETS};
-use failbackd::auth::{Role, UserFile};
 use failbackd::backend::fault::{Admission, Behaviour, NAME, Script};
 use failbackd::config::Config;
 use failbackd::replication::{PointId, PointKind, RecoveryPoint, Site, VmId};
-use failbackd::server::{Server, World};
 use failbackd::service::NewVm;
 use uuid::Uuid;
 
+use super::live::{Live, OPERATOR, VIEWER};
 use super::process::{Wire, failback, field, job_of, number, returned};
 
-const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
-const USER: &str = "otto";
-const VIEWER: &str = "vera";
 const POINT: Uuid = Uuid::from_u128(0xB2);
 
-/// A server with the fault-injecting backend, and a way to call it.
+/// A server, and a way to call it.
 struct Bench {
-    runtime: tokio::runtime::Runtime,
-    server: Server,
+    live: Live,
     calls: u32,
 }
 
 impl Bench {
     fn start(data_dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config {
-            data_dir: data_dir.to_owned(),
-            http: "127.0.0.1:0".to_owned(),
-            https: "off".to_owned(),
-            allow_unencrypted: true,
-            fault_backend: true,
-            ..Config::default()
-        };
-        config.limits.admission_timeout_ms = 100;
-        change(&mut config);
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let users = UserFile::in_directory(data_dir);
-        if !users.path().exists() {
-            users.add(USER, Role::Operator, b"secret", [5; SALT_OCTETS], CHEAP).unwrap();
-            users.add(VIEWER, Role::Viewer, b"secret", [5; SALT_OCTETS], CHEAP).unwrap();
-        }
-        let server = runtime.block_on(async {
-            let world = World::open(&config).await.unwrap();
-            Server::start(&config, world).unwrap()
+        let live = Live::start(data_dir, |config| {
+            config.limits.admission_timeout_ms = 100;
+            change(config);
         });
-        Self { runtime, server, calls: 0 }
+        Self { live, calls: 0 }
     }
 
     fn vm(&self, new: NewVm) -> VmId {
-        self.runtime.block_on(self.server.world().import(new, None)).unwrap()
+        self.live.vm(new)
     }
 
     /// A virtual machine that a failback is admitted of, unless its script says otherwise.
     fn ready(&self, name: &str, script: Script) -> VmId {
         let vm = self.vm(NewVm::failed_over(name, NAME));
-        self.server.world().faults().unwrap().set_script(vm, script);
+        self.live.server.world().faults().unwrap().set_script(vm, script);
         vm
     }
 
     fn wire(&self, user: &str) -> Wire {
-        Wire::new(self.server.http().unwrap(), user, "secret")
+        self.live.wire(user)
     }
 
     fn call(&mut self, vm: &str, parameters: &str) -> (u16, String) {
         self.calls += 1;
-        self.wire(USER).post(&failback(&format!("uuid:{}", self.calls), vm, parameters)).unwrap()
+        self.wire(OPERATOR).post(&failback(&format!("uuid:{}", self.calls), vm, parameters)).unwrap()
     }
 
     /// The method's return value; the answer names a job only when one was started.
@@ -80,7 +58,7 @@ impl Bench {
     }
 
     fn stop(self) {
-        self.runtime.block_on(self.server.shutdown());
+        self.live.stop();
     }
 }
 
@@ -123,7 +101,7 @@ fn what_only_the_backend_knows() {
         let allowed: &[u64] = if expected == 4096 || expected == 0 { &[13, 14] } else { &[2] };
         assert!(allowed.contains(&shown), "{name} is in state {shown}");
     }
-    bench.server.world().faults().unwrap().release();
+    bench.live.server.world().faults().unwrap().release();
     bench.stop();
 }
 
@@ -140,7 +118,7 @@ fn what_the_engine_knows() {
     assert_eq!(bench.answer("web01", &setting("RecoveryHistory", "uint16", "999")), 32773);
     assert_eq!(bench.answer("web01", &setting("RecoveryHistory", "string", "4")), 32776);
     assert_eq!(bench.answer("db01", ""), 32775);
-    bench.server.world().faults().unwrap().add_point(RecoveryPoint {
+    bench.live.server.world().faults().unwrap().add_point(RecoveryPoint {
         id: PointId(POINT),
         vm,
         kind: PointKind::Standard,
@@ -172,7 +150,7 @@ fn a_server_that_stops_admits_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(directory.path(), |_| ());
     let vm = bench.ready("web01", Script::default());
-    bench.runtime.block_on(Arc::clone(bench.server.world().engine()).shutdown());
+    bench.live.runtime.block_on(Arc::clone(bench.live.server.world().engine()).shutdown());
     assert_eq!(bench.answer("web01", ""), 32768);
     assert_eq!(number(&bench.wire(VIEWER).vm(&vm.to_string()), "ReplicationState"), 2);
     bench.stop();
@@ -185,7 +163,7 @@ fn a_repeated_call_gets_its_answer_again() {
     bench.ready("web01", Script { sync_round: Behaviour::Hang, ..Script::default() });
     bench.ready("db01", admission(Admission::Finished));
     bench.ready("app01", Script::default());
-    let wire = bench.wire(USER);
+    let wire = bench.wire(OPERATOR);
     let ask = |message: &str, vm: &str| {
         let answer = wire.ask(&failback(message, vm, ""));
         (returned(&answer), job_of(&answer))

@@ -1,23 +1,23 @@
 //! Subscriptions against a listening server, and sinks that take what they are sent, refuse it, stall and die.
 
 mod certificate;
+mod crash;
 mod sink;
 
 use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use failbackd::auth::password::{Cost, SALT_OCTETS};
 use failbackd::auth::{Role, UserFile};
 use failbackd::backend::fault::NAME;
 use failbackd::config::Config;
-use failbackd::server::{Server, World};
 use failbackd::service::NewVm;
+use failbackd::store::{Op, RedbStore, Store as _, Txn};
 
+use super::live::{self, Live, OPERATOR, VIEWER};
 use super::process::Wire;
 use sink::{Manner, Sink};
 
-const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
 const ALL: &str = "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/*";
 const EVENTING: &str = "http://schemas.xmlsoap.org/ws/2004/08/eventing/";
 const PULL: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Pull";
@@ -29,45 +29,24 @@ const NEW_VMS: &str =
     "SELECT * FROM __InstanceCreationEvent WITHIN 1 WHERE TargetInstance ISA 'Msvm_ReplicationRelationship'";
 
 struct Bench {
-    runtime: tokio::runtime::Runtime,
-    server: Server,
+    live: Live,
 }
 
 impl Bench {
     fn start(data_dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config {
-            data_dir: data_dir.to_owned(),
-            http: "127.0.0.1:0".to_owned(),
-            https: "off".to_owned(),
-            allow_unencrypted: true,
-            fault_backend: true,
-            ..Config::default()
-        };
-        config.eventing.delivery_timeout_ms = 500;
-        change(&mut config);
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let users = UserFile::in_directory(data_dir);
-        if !users.path().exists() {
-            users.add("otto", Role::Operator, b"secret", [5; SALT_OCTETS], CHEAP).unwrap();
-            users.add("vera", Role::Viewer, b"secret", [5; SALT_OCTETS], CHEAP).unwrap();
-        }
-        let server = runtime.block_on(async {
-            let world = World::open(&config).await.unwrap();
-            Server::start(&config, world).unwrap()
+        let live = Live::start(data_dir, |config| {
+            config.eventing.delivery_timeout_ms = 500;
+            change(config);
         });
-        Self { runtime, server }
+        Self { live }
     }
 
     fn vm(&self, name: &str) {
-        self.runtime.block_on(self.server.world().import(NewVm::protected(name, NAME), None)).unwrap();
+        self.live.vm(NewVm::protected(name, NAME));
     }
 
     fn ask(&self, action: &str, header: &str, body: &str) -> String {
-        ask_as(&self.wire("otto"), action, header, body)
-    }
-
-    fn wire(&self, user: &str) -> Wire {
-        Wire::new(self.server.http().unwrap(), user, "secret")
+        ask_as(&self.live.wire(OPERATOR), action, header, body)
     }
 
     fn subscribe(&self, mode: &str, sink: Option<&str>, delivery: &str, rest: &str) -> String {
@@ -95,7 +74,7 @@ impl Bench {
     }
 
     fn stop(self) {
-        self.runtime.block_on(self.server.shutdown());
+        self.live.stop();
     }
 }
 
@@ -149,7 +128,7 @@ fn a_pull_waits_for_its_event_and_times_out_without_one() {
     let started = Instant::now();
     let quiet = bench.pull(&context, 5, "PT0.3S");
     assert!(quiet.contains("2150858793") && Duration::from_millis(300) <= started.elapsed(), "{quiet}");
-    let (wire, waiting) = (bench.wire("otto"), context.clone());
+    let (wire, waiting) = (bench.live.wire(OPERATOR), context.clone());
     let started = Instant::now();
     let waits = std::thread::spawn(move || {
         let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
@@ -173,7 +152,7 @@ fn a_client_that_goes_away_while_it_waits_goes_on_from_its_bookmark() {
     let bookmark = between(&page, "<w:Bookmark>", "</w:Bookmark>").unwrap();
     let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
     let request = envelope(PULL, header, &pull_body(&context, 5));
-    let mut waiting = bench.wire("otto").send(&request).unwrap();
+    let mut waiting = bench.live.wire(OPERATOR).send(&request).unwrap();
     waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(waiting.read(&mut [0]).is_err(), "it waits");
     drop(waiting);
@@ -185,11 +164,34 @@ fn a_client_that_goes_away_while_it_waits_goes_on_from_its_bookmark() {
 }
 
 #[test]
+fn a_newer_pull_takes_the_place_of_one_that_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    let pull = |timeout: &'static str| {
+        let (wire, context) = (bench.live.wire(OPERATOR), context.clone());
+        std::thread::spawn(move || {
+            let header = format!("<w:OperationTimeout>{timeout}</w:OperationTimeout>");
+            ask_as(&wire, PULL, &header, &pull_body(&context, 5))
+        })
+    };
+    let started = Instant::now();
+    let older = pull("PT30S");
+    std::thread::sleep(Duration::from_millis(300));
+    let newer = pull("PT20S");
+    let given_way = older.join().unwrap();
+    assert!(given_way.contains("2150858793") && started.elapsed() < Duration::from_secs(15), "{given_way}");
+    bench.vm("web01");
+    assert_eq!(names(&newer.join().unwrap()), ["web01"]);
+    bench.stop();
+}
+
+#[test]
 fn an_unsubscribe_ends_the_pull_that_waits() {
     let directory = tempfile::tempdir().unwrap();
     let bench = Bench::start(directory.path(), |_| ());
     let answer = bench.subscribe(PULL_MODE, None, "", "");
-    let (wire, context) = (bench.wire("otto"), context_of(&answer));
+    let (wire, context) = (bench.live.wire(OPERATOR), context_of(&answer));
     let waits = std::thread::spawn(move || {
         let header = "<w:OperationTimeout>PT20S</w:OperationTimeout>";
         ask_as(&wire, PULL, header, &pull_body(&context, 5))
@@ -320,7 +322,7 @@ fn sinks_elsewhere_are_refused_by_address_not_by_name() {
     let answer = bench.subscribe(PUSH, Some("http://localhost:9/"), "", "");
     assert!(answer.contains("SubscribeResponse"), "a name that stands for this machine: {answer}");
     let answer = ask_as(
-        &bench.wire("vera"),
+        &bench.live.wire(VIEWER),
         &format!("{EVENTING}Subscribe"),
         "",
         &format!(
@@ -340,5 +342,69 @@ fn an_expired_subscription_tells_its_end() {
     sink.wait(|messages| messages.len() == 1);
     let end = sink.received().pop().unwrap().body;
     assert!(end.contains("<e:SubscriptionEnd>") && end.contains("eventing/SourceCanceling"), "{end}");
+    bench.stop();
+}
+
+/// Another account of the same name and password.
+fn replace(data_dir: &Path, user: &str, role: Role) {
+    UserFile::in_directory(data_dir).remove(user).unwrap();
+    live::add(data_dir, user, role);
+}
+
+#[test]
+fn a_user_who_is_made_anew_has_none_of_the_old_ones_subscriptions() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |config| config.limits.users_recheck_ms = 10);
+    let sink = Sink::start(Manner::Accept);
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    bench.subscribe(PUSH, Some(&sink.url()), "", "");
+    bench.vm("before");
+    sink.wait(|messages| messages.len() == 1);
+    replace(directory.path(), OPERATOR, Role::Operator);
+    sink.wait(|messages| messages.len() == 2);
+    let end = sink.received().pop().unwrap().body;
+    assert!(end.contains("<e:SubscriptionEnd>") && end.contains("its owner may not subscribe any more"), "{end}");
+    let refused = bench.pull(&context, 5, "PT1S");
+    assert!(refused.contains("InvalidEnumerationContext"), "{refused}");
+    bench.vm("after");
+    bench.stop();
+    let bench = Bench::start(directory.path(), |_| ());
+    bench.vm("later");
+    assert!(bench.pull(&context, 5, "PT0.1S").contains("InvalidEnumerationContext"), "also after a restart");
+    assert_eq!(told(&sink), ["before"]);
+    bench.stop();
+}
+
+/// What is stored of the one subscription, changed as an earlier server would have it.
+fn stored(data_dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
+    let store = RedbStore::open(&data_dir.join("failbackd.redb")).unwrap();
+    let (key, stored) = store.list("/subscription/", None, 2).unwrap().pop().unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&stored.octets).unwrap();
+    change(&mut record);
+    let put = Op::Put(key, serde_json::to_vec(&record).unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(store.commit(Txn { when: Vec::new(), then: vec![put] })).unwrap();
+    record["record"]["owner"].clone()
+}
+
+#[test]
+fn a_subscription_that_an_earlier_server_stored_is_its_users_from_then_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    bench.stop();
+    let owner = stored(directory.path(), |record| {
+        record["record"]["owner"].as_object_mut().unwrap().remove("account").unwrap();
+    });
+    assert_eq!(owner, serde_json::json!({"name": OPERATOR, "local": false}));
+    let bench = Bench::start(directory.path(), |_| ());
+    bench.vm("web01");
+    assert_eq!(names(&bench.pull(&context, 5, "PT5S")), ["web01"], "it goes on");
+    bench.stop();
+    let owner = stored(directory.path(), |_| ());
+    assert_eq!(owner["account"].as_str().map(str::len), Some(32), "{owner}");
+    replace(directory.path(), OPERATOR, Role::Operator);
+    let bench = Bench::start(directory.path(), |_| ());
+    assert!(bench.pull(&context, 5, "PT0.1S").contains("InvalidEnumerationContext"));
     bench.stop();
 }

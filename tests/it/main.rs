@@ -22,6 +22,7 @@ mod crash;
 mod eventing;
 mod jobs;
 mod kerberos;
+mod live;
 mod login;
 mod many_connections;
 mod mof_agreement;

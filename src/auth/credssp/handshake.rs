@@ -322,7 +322,7 @@ fn accept(mechanism: &CredSsp, principal: &Arc<Principal>, tunnel: Tunnel, now: 
     };
     let (name, role, generation) = (principal.name().to_owned(), principal.role(), principal.generation());
     Outcome::Accepted(Accepted {
-        principal: Arc::new(Principal::new(name, role, "credssp", generation)),
+        principal: Arc::new(Principal::new(name, role, "credssp", generation, principal.account())),
         token: None,
         proof: Proof::Connection(Protection {
             context: Some(Box::new(TunnelContext(tunnel))),

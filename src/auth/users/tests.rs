@@ -120,12 +120,46 @@ fn a_change_is_noticed_and_a_damaged_file_lets_nobody_in() {
     assert_eq!(users.current(now).generation, first, "unchanged, so not read again");
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(users.current(now).find("otto").is_none());
-    assert_eq!(users.standing("otto", now), Err(UsersUnusable), "not gone: nobody knows");
+    assert_eq!(users.standing("otto", None, now), Err(UsersUnusable), "not gone: nobody knows");
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(users.current(now).find("otto").is_some());
-    assert_eq!(users.standing("otto", now), Ok(Some(Role::Operator)));
-    assert_eq!(users.standing("ott", now), Ok(None));
+    assert_eq!(users.standing("otto", None, now), Ok(Some(Role::Operator)));
+    assert_eq!(users.standing("ott", None, now), Ok(None));
     assert!(users.current(now).generation > first);
+}
+
+#[test]
+fn whoever_is_added_anew_or_has_another_password_is_another_account() {
+    let (_directory, file) = file();
+    let now = Instant::now();
+    let users = Users::open(file.clone(), Duration::ZERO, [9; SALT_OCTETS], now).unwrap();
+    assert_eq!(users.account("otto", now), Err(UsersUnusable), "no file is no word about who was in it");
+    let add = || file.add_with("otto", Role::Operator, &Secrets::default()).unwrap();
+    add();
+    let first = users.account("otto", now).unwrap().unwrap();
+    assert_eq!(users.standing("otto", Some(first), now), Ok(Some(Role::Operator)));
+    assert_eq!(users.proved("otto", "kerberos", now).unwrap().account(), Some(first));
+    let generation = users.generation(now);
+    file.remove("otto").unwrap();
+    add();
+    assert!(generation < users.generation(now));
+    assert_eq!(users.standing("otto", Some(first), now), Ok(None), "of the same name, without any secret");
+    let second = users.account("otto", now).unwrap().unwrap();
+    let text = fs::read_to_string(file.path()).unwrap();
+    fs::write(file.path(), text.replace("operator", "viewer")).unwrap();
+    assert_eq!(users.standing("otto", Some(second), now), Ok(Some(Role::Viewer)), "a role is none of its secrets");
+    // As an earlier server wrote it, and then with a password.
+    for (line, same) in [
+        ("{\"name\":\"otto\",\"role\":\"viewer\"}", false),
+        ("{\"name\":\"otto\",\"role\":\"operator\"}", true),
+        ("{\"name\":\"otto\",\"role\":\"operator\",\"nt_hash\":\"878D8014606CDA29677A44EFA1353FC7\"}", false),
+    ] {
+        let before = users.account("otto", now).unwrap();
+        fs::write(file.path(), line).unwrap();
+        assert_eq!(users.account("otto", now).unwrap() == before, same, "{line}");
+    }
+    fs::remove_file(file.path()).unwrap();
+    assert_eq!(users.standing("otto", Some(first), now), Err(UsersUnusable));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::soap::Fault;
 use crate::wscim::{Family, Resource, Target};
 use crate::wsman::fault;
 
+use super::facts::{Fact, Mark, telling_keys};
 use super::log::Entry;
 use super::render::{InstanceChange, Kind, Shape};
 
@@ -28,6 +29,8 @@ pub(crate) struct Interest {
     /// The value that a key of the instance must have, by the key's slot and in lower case: most changes can then be
     /// passed over without a look at the query.
     pub(crate) key: Option<(u16, String)>,
+    /// The same as it is remembered of changes.
+    mark: Option<(u16, Mark)>,
 }
 
 impl Interest {
@@ -74,12 +77,14 @@ impl Interest {
                 let key = subject.zip(about).and_then(|(slot, about)| {
                     demanded(schema, about, |key| query.as_ref()?.inner_equality(slot, key)?.as_str())
                 });
-                return Self { shape, family, kinds, class: about, query, asks_instance: false, key }.check(endpoint);
+                let mark = mark(key.as_ref());
+                return Self { shape, family, kinds, class: about, query, asks_instance: false, key, mark }
+                    .check(endpoint);
             }
         }
         let key = demanded(schema, class, |key| query.as_ref()?.equality(key)?.as_str());
-        let (shape, kinds) = (Shape::Cim, [true; 3]);
-        Self { shape, family, kinds, class: Some(class), query, asks_instance: true, key }.check(endpoint)
+        let (shape, kinds, mark) = (Shape::Cim, [true; 3], mark(key.as_ref()));
+        Self { shape, family, kinds, class: Some(class), query, asks_instance: true, key, mark }.check(endpoint)
     }
 
     /// Refuses what could never be told.
@@ -96,12 +101,21 @@ impl Interest {
         }
     }
 
+    /// Whether such changes of instances of such a class are wanted at all.
+    fn wants_such(&self, schema: &Schema, class: ClassId, kind: Kind) -> bool {
+        let of_kind = Kind::ALL.iter().zip(self.kinds).any(|(such, wanted)| wanted && *such == kind);
+        of_kind && self.class.is_none_or(|above| schema.is_a(class, above))
+    }
+
+    /// Whether an event may be wanted, as far as can be told without a look at the filter. Never false of one that is.
+    pub(crate) fn may_want(&self, schema: &Schema, fact: &Fact) -> bool {
+        self.wants_such(schema, fact.class, fact.kind) && self.mark.is_none_or(|mark| fact.may_hold(mark))
+    }
+
     /// Whether an event is wanted, as far as the filter says.
     //= EVT-34
     pub(crate) fn wants(&self, endpoint: &Endpoint, entry: &Entry, change: &InstanceChange, host: &str) -> bool {
-        let of_kind = Kind::ALL.iter().zip(self.kinds).any(|(kind, wanted)| wanted && *kind == change.kind);
-        let of_class = self.class.is_none_or(|class| endpoint.schema.is_a(change.class, class));
-        if !of_kind || !of_class {
+        if !self.wants_such(endpoint.schema, change.class, change.kind) {
             return false;
         }
         match &self.query {
@@ -129,10 +143,9 @@ fn kinds(schema: &Schema, shape: Shape, class: ClassId) -> [bool; 3] {
 
 /// The value that the query demands of one of the keys of a class, with the key's slot.
 fn demanded<'q>(schema: &Schema, class: ClassId, value: impl Fn(u16) -> Option<&'q str>) -> Option<(u16, String)> {
-    let declared = schema.class(class);
-    let telling = |slot: &&u16| {
-        // The class of an instance or of its host is the same for all of them.
-        declared.property_at(**slot).is_some_and(|property| !property.name.ends_with("ClassName"))
-    };
-    declared.keys.iter().filter(telling).find_map(|slot| value(*slot).map(|text| (*slot, text.to_lowercase())))
+    telling_keys(schema, class).find_map(|slot| value(slot).map(|text| (slot, text.to_lowercase())))
+}
+
+fn mark(key: Option<&(u16, String)>) -> Option<(u16, Mark)> {
+    key.map(|(slot, value)| (*slot, Mark::of(value)))
 }

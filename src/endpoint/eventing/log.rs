@@ -2,15 +2,19 @@
 //!
 //! The log begins with what the view holds: the last change of each object, which the object's revision places. So a
 //! subscription that was left behind by a restart is told the state that each object came to; what happened in between,
-//! and what was removed before the restart, is not told.
+//! and what was removed before the restart, is not told. All objects are in it, also when they are more than the log is
+//! to hold: it comes down to its bound change by change, so that what goes is counted for those who wait for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use crate::cim::Schema;
 use crate::job::Timestamp;
 use crate::replication::{Transition, View};
 
 use super::Position;
+use super::facts::Facts;
+use super::interest::Interest;
 use super::render::Rendered;
 
 /// Places from here on are those of changes that the store does not number. They begin with the microsecond of the
@@ -26,16 +30,36 @@ pub(crate) struct Entry {
     /// Whether it stands for the last of several changes of its object, of which nothing else is known.
     pub(crate) replay: bool,
     rendered: Mutex<Weak<Rendered>>,
+    /// Known from the first rendering on.
+    facts: OnceLock<Facts>,
 }
 
 impl Entry {
+    fn new(position: Position, at: Timestamp, transition: Transition, replay: bool) -> Arc<Self> {
+        let (rendered, facts) = (Mutex::default(), OnceLock::new());
+        Arc::new(Self { position, at, transition, replay, rendered, facts })
+    }
+
+    /// Whether a look at the change may be worth it for somebody, whose limits may keep virtual machines. What nobody
+    /// has looked at yet always may.
+    pub(crate) fn may_be_wanted(&self, schema: &Schema, interest: &Interest, limited: bool) -> bool {
+        // With another name a machine may come into sight, or go out of it, which everybody else sees differently.
+        let renamed = || match &self.transition {
+            Transition::Vm { before: Some(before), after: Some(after) } => before.name != after.name,
+            _ => false,
+        };
+        let wanted = |facts: &Facts| facts.iter().any(|fact| interest.may_want(schema, fact));
+        self.facts.get().is_none_or(wanted) || (limited && renamed())
+    }
+
     /// What the change is seen by, made by `render` unless somebody still has it.
-    pub(crate) fn rendered(&self, render: impl FnOnce() -> Rendered) -> Arc<Rendered> {
+    pub(crate) fn rendered(&self, schema: &Schema, render: impl FnOnce() -> Rendered) -> Arc<Rendered> {
         let mut kept = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(rendered) = kept.upgrade() {
             return rendered;
         }
         let rendered = Arc::new(render());
+        self.facts.get_or_init(|| Facts::of(schema, &rendered.0));
         *kept = Arc::downgrade(&rendered);
         rendered
     }
@@ -51,13 +75,15 @@ pub(crate) struct Log {
     last: Position,
     /// The first place of what the store does not number.
     unnumbered: u64,
+    /// How many changes were ever taken in.
+    taken_in: u64,
 }
 
 impl Log {
     /// An empty log for at most so many changes.
     pub(crate) fn new(max: usize) -> Self {
         let (floor, last) = (Position::default(), Position::default());
-        Self { entries: VecDeque::new(), max: max.max(1), floor, last, unnumbered: UNNUMBERED }
+        Self { entries: VecDeque::new(), max: max.max(1), floor, last, unnumbered: UNNUMBERED, taken_in: 0 }
     }
 
     /// Fills an empty log with the last change of each object of a view.
@@ -75,24 +101,18 @@ impl Log {
             found.push((entry.revision, 1, entry.job.last_change, transition));
         }
         found.sort_by_key(|(revision, place, ..)| (*revision, *place));
-        let excess = found.len().saturating_sub(self.max);
-        for (at_place, (revision, place, at, transition)) in found.into_iter().enumerate() {
+        for (revision, place, at, transition) in found {
             // Those of one transaction have one revision; beyond the first two kinds their order is that of the view.
             let same = self.last.revision == revision && self.entries.back().is_some();
             let place = if same { place.max(self.last.place + 1) } else { place };
             let position = Position { revision, place, item: 0 };
             self.last = position.end();
-            if at_place < excess {
-                self.floor = position.end();
-                continue;
-            }
-            let entry = Entry { position, at, transition, replay: true, rendered: Mutex::default() };
-            self.entries.push_back(Arc::new(entry));
+            self.entries.push_back(Entry::new(position, at, transition, true));
         }
     }
 
-    /// Takes a change in. Returns it with its place, and the one that had to go for it.
-    pub(crate) fn append(&mut self, transition: Transition, now: Timestamp) -> (Arc<Entry>, Option<Arc<Entry>>) {
+    /// Takes a change in. Returns it with its place.
+    pub(crate) fn append(&mut self, transition: Transition, now: Timestamp) -> Arc<Entry> {
         let numbered = match (transition.revision(), &transition) {
             (Some(revision), Transition::Job { .. }) => Some((revision, 1)),
             (Some(revision), _) => Some((revision, 0)),
@@ -107,25 +127,23 @@ impl Log {
         };
         let position = Position { item: 0, ..position };
         self.last = position.end();
-        let entry = Arc::new(Entry { position, at: now, transition, replay: false, rendered: Mutex::default() });
+        let entry = Entry::new(position, now, transition, false);
         self.entries.push_back(Arc::clone(&entry));
-        let gone = if self.max < self.entries.len() { self.entries.pop_front() } else { None };
-        if let Some(gone) = &gone {
-            self.floor = gone.position.end();
-        }
-        (entry, gone)
+        self.taken_in = self.taken_in.saturating_add(1);
+        entry
     }
 
-    /// The changes that begin at or behind a place, or hold it.
-    pub(crate) fn from(&self, position: Position) -> impl Iterator<Item = &Arc<Entry>> {
-        let first = self.entries.partition_point(|entry| entry.position.end() < position);
+    /// Lets the oldest change go when there are too many.
+    pub(crate) fn trim(&mut self) -> Option<Arc<Entry>> {
+        let gone = if self.max < self.entries.len() { self.entries.pop_front() } else { None }?;
+        self.floor = gone.position.end();
+        Some(gone)
+    }
+
+    /// The changes that have something behind a place.
+    pub(crate) fn behind(&self, position: Position) -> impl Iterator<Item = &Arc<Entry>> {
+        let first = self.entries.partition_point(|entry| entry.position.end() <= position);
         self.entries.range(first..)
-    }
-
-    /// The first change behind that of a place.
-    pub(crate) fn behind(&self, position: Position) -> Option<&Arc<Entry>> {
-        let end = position.end();
-        self.entries.get(self.entries.partition_point(|entry| entry.position <= end))
     }
 
     /// Everything up to here is gone.
@@ -136,5 +154,15 @@ impl Log {
     /// The place of the last event.
     pub(crate) fn last(&self) -> Position {
         self.last
+    }
+
+    /// How many changes were ever taken in.
+    pub(crate) fn taken_in(&self) -> u64 {
+        self.taken_in
+    }
+
+    /// How many changes it is to hold.
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 }

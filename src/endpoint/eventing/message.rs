@@ -15,8 +15,7 @@ use crate::wsman::eventing::{
 };
 use crate::xml::text::{Encoding, encode};
 
-use super::subscription::Subscription;
-use super::table::{Batch, Room};
+use super::page::{Batch, Plan, Room};
 use super::{Ended, Position, Record};
 
 /// Octets of `w:Event` with its action, which a batch puts around each event.
@@ -27,6 +26,8 @@ const FRAME_OCTETS: usize = 96;
 pub enum Next {
     /// This message.
     Send(Outgoing),
+    /// Nothing yet, but there is more to look at: it is to be asked again, when others have had their turn.
+    More,
     /// Nothing for now.
     Nothing,
     /// Nothing any more.
@@ -70,6 +71,19 @@ pub enum Standing {
     Unknown,
 }
 
+/// What there is to do for a subscription.
+enum Due {
+    /// Nothing to be filled.
+    Next(Next),
+    /// A sign of life.
+    Beat(Arc<Record>),
+    /// Events, of which so many fit.
+    Plan(Arc<Record>, Permissions, Plan, u32),
+}
+
+/// Why a subscription ends whose owner has gone, or may less than it needs.
+pub(super) const NOT_ANY_MORE: &str = "its owner may not subscribe any more";
+
 /// How long a subscription rests while nobody can tell what its owner may do.
 const UNKNOWN_MS: u64 = 1_000;
 
@@ -86,61 +100,94 @@ impl Endpoint {
         let Some(record) = self.subscription_record(id) else { return Next::Nothing };
         // Asked without the lock: the answer may have to come from a file.
         let standing_now = standing(&record.owner);
+        let due = self.due(id, standing_now, now);
+        let (record, permissions, plan, elements_max) = match due {
+            Due::Next(next) => return next,
+            Due::Beat(record) => {
+                let until = self.events.table().get(id).map(|it| it.delivered).unwrap_or_default();
+                return self.under_way(record, message_id, &Batch { until, ..Batch::default() });
+            }
+            Due::Plan(record, permissions, plan, elements_max) => (record, permissions, plan, elements_max),
+        };
+        // Without the lock, while the subscription counts as busy, so that nobody else takes from it.
+        let batch = plan.fill(self, &permissions, self.room(&record, elements_max));
+        if !batch.is_empty() {
+            return self.under_way(record, message_id, &batch);
+        }
+        let mut table = self.events.table();
+        if batch.too_large.is_some() {
+            match record.delivery.policy {
+                EnvelopePolicy::CancelSubscription => {
+                    table.remove(id);
+                    return Next::Ended(Ended { record, reason: "an event is larger than MaxEnvelopeSize" });
+                }
+                EnvelopePolicy::Notify => {
+                    if let Some(subscription) = table.get_mut(id) {
+                        subscription.dropped = subscription.dropped.saturating_add(1);
+                    }
+                }
+                EnvelopePolicy::Skip => {}
+            }
+        }
+        // Nothing of what was looked at is for its owner to see.
+        table.pass(self, id, batch.until, now);
+        let Some(subscription) = table.get_mut(id) else { return Next::Nothing };
+        subscription.busy = false;
+        let more = subscription.send_at().is_some_and(|at| at <= now);
+        subscription.busy = more;
+        table.schedule(id);
+        if more { Next::More } else { Next::Nothing }
+    }
+
+    /// What is due for a subscription, whose owner may do so much.
+    fn due(&self, id: Uuid, standing: Standing, now: Timestamp) -> Due {
         let mut table = self.events.table();
         let Some(record) = table.get(id).map(|subscription| Arc::clone(&subscription.record)) else {
-            return Next::Nothing;
+            return Due::Next(Next::Nothing);
         };
-        let permissions = match standing_now {
+        let permissions = match standing {
             Standing::May(role, permissions) if Role::Operator <= role => permissions,
             Standing::Unknown => {
                 table.rest(id, now.plus_ms(UNKNOWN_MS));
-                return Next::Nothing;
+                return Due::Next(Next::Nothing);
             }
             Standing::May(..) | Standing::Gone => {
                 table.remove(id);
-                return Next::Ended(Ended { record, reason: "its owner may not subscribe any more" });
+                return Due::Next(Next::Ended(Ended { record, reason: NOT_ANY_MORE }));
             }
         };
         if record.expires <= now {
             table.remove(id);
-            return Next::Ended(Ended { record, reason: "the subscription expired" });
+            return Due::Next(Next::Ended(Ended { record, reason: "the subscription expired" }));
         }
-        let beats = table.get_mut(id).is_some_and(|subscription| {
-            subscription.busy = false;
-            subscription.heartbeat_at().is_some_and(|at| at <= now)
-        });
-        let ready = table.get(id).and_then(Subscription::send_at).is_some_and(|at| at <= now);
-        if !beats && !ready {
-            table.schedule(id);
-            return Next::Nothing;
-        }
-        let room = self.room(&record, table.get(id).map_or(1, Subscription::elements_max));
-        let batch = if ready { table.take(self, id, &permissions, room) } else { Batch::default() };
-        if batch.too_large.is_some() {
-            if record.delivery.policy == EnvelopePolicy::CancelSubscription && batch.is_empty() {
-                table.remove(id);
-                return Next::Ended(Ended { record, reason: "an event is larger than MaxEnvelopeSize" });
+        let Some(subscription) = table.get_mut(id) else { return Due::Next(Next::Nothing) };
+        subscription.busy = false;
+        let (send_at, beats) = (subscription.send_at(), subscription.heartbeat_at());
+        let elements_max = subscription.elements_max();
+        if send_at.is_some_and(|at| at <= now)
+            && let Some(plan) = table.plan(self, id, &permissions)
+        {
+            if let Some(subscription) = table.get_mut(id) {
+                subscription.busy = true;
             }
-            if record.delivery.policy == EnvelopePolicy::Notify && batch.is_empty() {
-                if let Some(subscription) = table.get_mut(id) {
-                    subscription.dropped = subscription.dropped.saturating_add(1);
-                }
-                table.pass(self, id, batch.until, now);
-                drop(table);
-                return self.next_message(id, standing, message_id, now);
-            }
+            return Due::Plan(record, permissions, plan, elements_max);
         }
-        if ready && batch.is_empty() {
-            // Nothing of what waited is for its owner to see.
-            table.pass(self, id, batch.until, now);
-            return Next::Nothing;
+        if beats.is_some_and(|at| at <= now) {
+            return Due::Beat(record);
         }
-        let Some(subscription) = table.get_mut(id) else { return Next::Nothing };
-        subscription.busy = true;
-        subscription.taken = subscription.delivered.max(batch.until);
         table.schedule(id);
+        Due::Next(Next::Nothing)
+    }
+
+    /// Notes that a batch is under way, and makes the message of it.
+    fn under_way(&self, record: Arc<Record>, message_id: Uuid, batch: &Batch) -> Next {
+        let mut table = self.events.table();
+        if table.get(record.id).is_none() {
+            return Next::Nothing;
+        }
+        table.under_way(record.id, batch.until);
         drop(table);
-        Next::Send(outgoing(record, message_id, &batch))
+        Next::Send(outgoing(record, message_id, batch))
     }
 
     /// What its next message is held to: what the subscriber asked for, within what the server allows.
@@ -150,7 +197,7 @@ impl Endpoint {
         let octets_max = if record.delivery.utf16 { octets_max / 2 } else { octets_max };
         let octets_max = octets_max.saturating_sub(ENVELOPE_OCTETS + header_octets(record));
         let frame_octets = if record.delivery.mode == DeliveryMode::Events { FRAME_OCTETS } else { 0 };
-        let elements_max = elements_max.min(self.settings.items_max);
+        let elements_max = elements_max.clamp(1, self.settings.items_max);
         Room { elements_max, octets_max, frame_octets, policy: record.delivery.policy }
     }
 

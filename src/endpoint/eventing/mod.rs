@@ -5,27 +5,34 @@
 //! it, and what happened behind that place waits for it: a sink that is slow or dead costs a few numbers. When the log
 //! is full, its oldest change goes, and whoever had not been told of it is told how many events were dropped.
 
+mod facts;
 mod interest;
 mod log;
 mod message;
 mod operations;
+mod page;
+mod places;
 mod position;
 mod record;
 mod render;
+mod renderings;
+mod seek;
 mod subscription;
 mod table;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
+use crate::auth::Role;
 use crate::job::Timestamp;
 use crate::provider::Permissions;
 use crate::replication::{Transition, View};
 use crate::soap::Fault;
 use crate::wscim::Resource;
-use crate::wsman::eventing::SourceCertificate;
+use crate::wsman::eventing::{DeliveryMode, SourceCertificate};
 use crate::wsman::fault;
 
 use super::{Answer, Endpoint};
@@ -35,7 +42,9 @@ pub use position::{NoPosition, Position};
 pub use record::{Owner, Progress, Record};
 
 use interest::Interest;
+use message::NOT_ANY_MORE;
 use operations::UNKNOWN;
+use renderings::Renderings;
 use table::Table;
 
 /// Limits of eventing.
@@ -69,6 +78,7 @@ impl Default for EventLimits {
 #[derive(Debug)]
 pub(super) struct Events {
     limits: EventLimits,
+    pub(super) renderings: Renderings,
     table: Mutex<Table>,
     /// What sinks can be shown.
     certificate: ArcSwapOption<SourceCertificate>,
@@ -77,7 +87,8 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new(limits: EventLimits) -> Self {
         let table = Mutex::new(Table::new(limits.changes_max));
-        Self { limits, table, certificate: ArcSwapOption::empty() }
+        let certificate = ArcSwapOption::empty();
+        Self { limits, renderings: Renderings::default(), table, certificate }
     }
 
     /// What a holder that panicked was at is one subscription's row; the others go on.
@@ -139,6 +150,7 @@ impl Endpoint {
 
     /// Begins eventing: what the view holds is the past.
     pub fn begin_events(&self, view: &View, now: Timestamp) {
+        self.events.renderings.begin(view);
         self.events.table().begin(view, now);
     }
 
@@ -200,6 +212,26 @@ impl Endpoint {
         self.events.table().next_due()
     }
 
+    /// Ends the subscriptions whose owners have gone, or may less than they need. To be called when the users changed.
+    pub fn end_where_owners_changed(&self, standing: &dyn Fn(&Owner) -> Standing) -> Vec<Ended> {
+        let records = self.subscription_records();
+        // Asked without the lock, and once each.
+        let mut standings: HashMap<&Owner, Standing> = HashMap::new();
+        let mut ends = Vec::new();
+        for record in &records {
+            let standing = standings.entry(&record.owner).or_insert_with_key(|owner| standing(owner));
+            let goes = match standing {
+                Standing::May(role, _) => record.delivery.mode != DeliveryMode::Pull && *role < Role::Operator,
+                Standing::Gone => true,
+                Standing::Unknown => false,
+            };
+            ends.extend(goes.then_some(record.id));
+        }
+        let mut table = self.events.table();
+        let gone = ends.into_iter().filter_map(|id| table.remove(id));
+        gone.map(|record| Ended { record, reason: NOT_ANY_MORE }).collect()
+    }
+
     /// Whether there is news for a subscription; none when there is no such subscription any more.
     pub fn has_news(&self, id: Uuid) -> Option<bool> {
         self.events.table().get(id).map(subscription::Subscription::has_news)
@@ -210,12 +242,18 @@ impl Endpoint {
         self.events.table().len()
     }
 
-    /// The progress of those subscriptions that moved since the last call or, for the end of the server, of all.
-    pub fn moved_subscriptions(&self, all: bool) -> Vec<(Uuid, Progress)> {
-        self.events.table().moved(all)
+    /// The progress that is to be stored: of those subscriptions that moved since the last call, now and then of those
+    /// that passed over much, and for the end of the server of all.
+    pub fn moved_subscriptions(&self, all: bool, now: Timestamp) -> Vec<(Uuid, Progress)> {
+        self.events.table().moved(all, now)
     }
 
-    /// Every subscription, for the end of the server.
+    /// Takes back that this could be stored: it is told again with the next call.
+    pub fn progress_not_stored(&self, moved: &[(Uuid, Progress)]) {
+        self.events.table().not_stored(moved.iter().map(|(id, _)| *id));
+    }
+
+    /// Every subscription.
     pub fn subscription_records(&self) -> Vec<Arc<Record>> {
         self.events.table().records()
     }

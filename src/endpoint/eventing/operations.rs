@@ -1,6 +1,6 @@
 //! Subscribe, Renew, GetStatus, Unsubscribe, and Pull of events. Each is parse, then check, then act.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::xml::Writer;
 use crate::xml::text::{Encoding, encode};
 
 use super::interest::Interest;
-use super::table::Room;
+use super::page::Room;
 use super::{Durable, Owner, Position, Progress, Record, SubscriptionChange};
 
 impl Exchange<'_> {
@@ -54,7 +54,6 @@ impl Exchange<'_> {
         self.check_limits()?;
         let (expires, as_time) = self.granted(subscribe.expires)?;
         let id = (self.call.ids)();
-        let principal = self.call.principal;
         let namespace = match self.request.selectors.get(CLASS_SELECTOR) {
             Some(SelectorValue::Text(text)) => Some(text.clone()),
             _ => None,
@@ -62,7 +61,7 @@ impl Exchange<'_> {
         let record = Record {
             id,
             context: (subscribe.delivery.mode == DeliveryMode::Pull).then(|| (self.call.ids)()),
-            owner: Owner { name: principal.name().to_owned(), local: principal.is_local() },
+            owner: Owner::of(self.call.principal),
             resource_uri: self.request.resource_uri.as_ref().to_owned(),
             namespace,
             filter,
@@ -85,7 +84,7 @@ impl Exchange<'_> {
                 context.as_deref(),
             );
         });
-        let progress = Progress { position, dropped: 0 };
+        let progress = Progress { position, ..Progress::default() };
         let change = SubscriptionChange::Open(Arc::new(record), progress, self.call.permissions.clone());
         self.durable(change, octets, encoding, journal)
     }
@@ -179,8 +178,7 @@ impl Exchange<'_> {
         let id = Uuid::try_parse(bare).ok()?;
         let record = Arc::clone(&self.endpoint.events.table().get(id)?.record);
         let principal = self.call.principal;
-        let own = record.owner.name == principal.name() && record.owner.local == principal.is_local();
-        (own || principal.role() == Role::Administrator)
+        (record.owner.is(principal) || principal.role() == Role::Administrator)
             .then_some(record)
             .filter(|record| self.call.now < record.expires)
     }
@@ -226,9 +224,7 @@ impl Exchange<'_> {
         let table = self.endpoint.events.table();
         let id = table.by_context(cursor::parse_context(context)?)?;
         let record = &table.get(id)?.record;
-        let principal = self.call.principal;
-        let own = record.owner.name == principal.name() && record.owner.local == principal.is_local();
-        (own && self.call.now < record.expires).then_some(id)
+        (record.owner.is(self.call.principal) && self.call.now < record.expires).then_some(id)
     }
 
     /// Events that wait, or nothing yet: then the caller waits for them without holding a thread.
@@ -242,20 +238,25 @@ impl Exchange<'_> {
             frame_octets: 0,
             policy: EnvelopePolicy::CancelSubscription,
         };
-        let mut table = endpoint.events.table();
-        let batch = table.take(endpoint, id, self.call.permissions, room);
-        let Some(record) = table.get(id).map(|subscription| Arc::clone(&subscription.record)) else {
-            return Err(fault::invalid_enumeration_context("the subscription has ended"));
-        };
+        let gone = || fault::invalid_enumeration_context("the subscription has ended");
+        if matches!(self.call.pace, Pace::Over) {
+            return Err(fault::timed_out("a newer Pull of the same subscription has taken the place of this one"));
+        }
+        let turn = endpoint.events.table().get(id).map(|subscription| Arc::clone(&subscription.turn));
+        let turn = turn.ok_or_else(gone)?;
+        let _alone = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = endpoint.events.table().plan(endpoint, id, self.call.permissions).ok_or_else(gone)?;
+        let batch = plan.fill(endpoint, self.call.permissions, room);
+        let record = endpoint.subscription_record(id).ok_or_else(gone)?;
         if let Some(octets) = batch.too_large.filter(|_| batch.is_empty()) {
+            endpoint.events.table().give_back(id);
             return Err(fault::encoding_limit_max_envelope_size_exceeded(format!(
                 "an event of {octets} octets does not fit into MaxEnvelopeSize, which leaves {} for events",
                 room.octets_max
             )));
         }
         if batch.is_empty() {
-            table.pass(endpoint, id, batch.until, self.call.now);
-            drop(table);
+            endpoint.events.table().pass(endpoint, id, batch.until, self.call.now);
             return self.nothing_yet(&record, pull);
         }
         let octets = self.events_page(
@@ -271,9 +272,14 @@ impl Exchange<'_> {
             batch.until,
         );
         // What does not fit is not lost: nothing counts as delivered before its answer is whole.
-        let reply = self.bounded(octets)?;
-        table.commit(endpoint, id, (batch.until, batch.dropped), self.call.now);
-        Ok(reply)
+        let reply = self.bounded(octets);
+        let mut table = endpoint.events.table();
+        match &reply {
+            Ok(_) => table.commit(endpoint, id, (batch.until, batch.dropped), self.call.now),
+            Err(_) => table.give_back(id),
+        }
+        drop(table);
+        reply
     }
 
     fn events_page(&self, record: &Record, items: impl FnOnce(&mut Writer<'_>), until: Position) -> Vec<u8> {
@@ -305,6 +311,7 @@ impl Exchange<'_> {
         let until = beat.unwrap_or(timeout);
         let passed = |allowed: Duration| match self.call.pace {
             Pace::Brief => allowed.is_zero(),
+            Pace::Over => true,
             Pace::Until(passed) => passed(allowed),
         };
         if !passed(until) {

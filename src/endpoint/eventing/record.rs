@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::auth::{Account, Principal};
 use crate::job::Timestamp;
 use crate::soap::SelectorSet;
 use crate::wscim::CLASS_SELECTOR;
@@ -45,12 +46,29 @@ pub struct Record {
 }
 
 /// Whose a subscription is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// The user's name as the users file spells it.
     pub name: String,
     /// Whether it is the local administrator, who is no user.
     pub local: bool,
+    /// The account as it was: whoever has the name later, or another password, is not the owner. None of the local
+    /// administrator, and of what earlier servers stored.
+    #[serde(default)]
+    pub account: Option<Account>,
+}
+
+impl Owner {
+    /// Whoever asks.
+    pub(crate) fn of(principal: &Principal) -> Self {
+        Self { name: principal.name().to_owned(), local: principal.is_local(), account: principal.account() }
+    }
+
+    /// Whether whoever asks is the owner.
+    pub(crate) fn is(&self, principal: &Principal) -> bool {
+        let same = self.account.is_none() || self.account == principal.account();
+        same && self.name == principal.name() && self.local == principal.is_local()
+    }
 }
 
 /// How far a subscription has come. Stored apart, since it changes with each delivery.
@@ -58,8 +76,11 @@ pub struct Owner {
 pub struct Progress {
     /// Everything up to here was delivered, or was not asked for.
     pub position: Position,
-    /// How many events were dropped so far.
+    /// How many events were dropped as far as the sink was told.
     pub dropped: u64,
+    /// How many more were, of which it is still to be told.
+    #[serde(default)]
+    pub untold: u64,
 }
 
 impl Record {

@@ -13,7 +13,7 @@ use crate::xml::Writer;
 use super::log::Entry;
 
 /// What happened to an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Creation,
     Modification,

@@ -1,6 +1,6 @@
 //! One subscription in memory: how far it has come, and when it is to be looked at next.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::job::Timestamp;
@@ -28,15 +28,23 @@ pub(crate) struct Subscription {
     pub(crate) delivered: Position,
     /// Everything up to here is in a message under way.
     pub(crate) taken: Position,
-    /// The first change behind `delivered` that is wanted.
+    /// Whoever takes what waits is alone: what is planned is filled without the lock of the table.
+    pub(crate) turn: Arc<Mutex<()>>,
+    /// Nothing behind `delivered` is wanted before the change of this place, or before what follows it; none when
+    /// nothing is.
     pub(crate) first: Option<Position>,
-    /// How many events wait, as far as a batch wants to know.
+    /// How many events wait, as far as a batch wants to know; and whether there may be more of them.
     pub(crate) pending: u32,
+    pub(crate) vague: bool,
     /// Since when.
     pub(crate) since: Timestamp,
     /// Events dropped so far, and how many of them the sink was told of.
     pub(crate) dropped: u64,
     pub(crate) told: u64,
+    /// Events that the log lost while they were in a message under way: dropped, unless that arrives.
+    pub(crate) risked: Vec<Position>,
+    /// How far it had come when that was stored last; none while it is not known whether it was.
+    pub(crate) stored: Option<Progress>,
     /// Whether a message is under way.
     pub(crate) busy: bool,
     /// When the sink heard of us last.
@@ -61,11 +69,15 @@ impl Subscription {
             permissions,
             delivered: progress.position,
             taken: progress.position,
+            turn: Arc::default(),
             first: None,
             pending: 0,
+            vague: false,
             since: now,
-            dropped: progress.dropped,
+            dropped: progress.dropped.saturating_add(progress.untold),
             told: progress.dropped,
+            risked: Vec::new(),
+            stored: Some(progress),
             busy: false,
             heard: now,
             failures: 0,
@@ -74,11 +86,32 @@ impl Subscription {
         }
     }
 
+    /// Begins behind this place.
+    pub(crate) fn begin_at(&mut self, place: Position) {
+        self.delivered = place;
+        self.taken = place;
+    }
+
     pub(crate) fn mode(&self) -> DeliveryMode {
         self.record.delivery.mode
     }
 
-    /// Whether anything waits for the subscriber.
+    /// How far it has come. Whoever waits for nothing has come as far as the log, of which this is the end. What the
+    /// log lost of a message under way may be lost with it.
+    pub(crate) fn progress(&self, end: Position) -> Progress {
+        let idle = !self.has_news() && !self.busy;
+        let position = if idle { end.max(self.delivered) } else { self.delivered };
+        let risked = u64::try_from(self.risked.len()).unwrap_or(u64::MAX);
+        let untold = self.dropped.saturating_add(risked).saturating_sub(self.told);
+        Progress { position, dropped: self.told, untold }
+    }
+
+    /// Whether its messages wait until they are full.
+    pub(crate) fn fills_up(&self) -> bool {
+        self.mode() == DeliveryMode::Events && self.record.delivery.max_time.is_some()
+    }
+
+    /// Whether anything waits for the subscriber, or may: whoever takes it looks closer.
     pub(crate) fn has_news(&self) -> bool {
         self.first.is_some() || self.told < self.dropped
     }
@@ -98,7 +131,7 @@ impl Subscription {
         }
         let wait = match self.record.delivery.max_time {
             //= EVT-22
-            Some(time) if self.mode() == DeliveryMode::Events && self.pending < self.elements_max() => time,
+            Some(time) if self.fills_up() && !self.vague && self.pending < self.elements_max() => time,
             _ => Duration::ZERO,
         };
         let full = after(self.since, wait);
@@ -120,11 +153,24 @@ impl Subscription {
         [self.send_at(), self.heartbeat_at()].into_iter().flatten().fold(expires, Timestamp::min)
     }
 
+    /// Notes that a message holds everything up to here: what the log lost behind that is dropped.
+    pub(crate) fn settle(&mut self, until: Position) {
+        let lost = self.risked.iter().filter(|position| until < **position).count();
+        self.dropped = self.dropped.saturating_add(u64::try_from(lost).unwrap_or(u64::MAX));
+        self.risked.retain(|position| *position <= until);
+    }
+
+    /// Notes that what was taken came to nothing: what the log lost of it is dropped.
+    pub(crate) fn lose(&mut self) {
+        self.settle(Position::default());
+        self.taken = self.delivered;
+    }
+
     /// Notes that a message was not taken. False when that was the last try.
     //= EVT-08
     pub(crate) fn fail(&mut self, now: Timestamp) -> bool {
         self.busy = false;
-        self.taken = self.delivered;
+        self.lose();
         self.failures = self.failures.saturating_add(1);
         let wait_ms = match self.record.delivery.retry {
             Some(retry) if retry.total < self.failures => return false,

@@ -5,10 +5,10 @@
 //!            │                                                     │
 //!            └── full: the oldest goes; whoever still waits ◄──────┤
 //!                for it is told how many were dropped              ▼
-//!                                        take: from the log, within bounds ─► commit
+//!                                        page: from the log, within bounds ─► commit
 //! ```
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -18,25 +18,21 @@ use crate::endpoint::Endpoint;
 use crate::job::{JobId, Progress as JobProgress, Timestamp};
 use crate::provider::Permissions;
 use crate::replication::{JobEntry, Transition, View};
-use crate::wsman::eventing::{DeliveryMode, EnvelopePolicy};
+use crate::wsman::eventing::DeliveryMode;
 
 use super::interest::Interest;
 use super::log::{Entry, Log};
+use super::places::Places;
 use super::record::{Progress, Record};
-use super::render::{InstanceChange, Rendered, render};
+use super::render::InstanceChange;
 use super::subscription::Subscription;
 use super::{Ended, Position, Wakes};
-
-/// Renderings that are kept although nobody uses them at the moment.
-const RENDERED_MAX: usize = 64;
-/// Octets that the word of dropped events takes at most.
-const MARKER_OCTETS: usize = 192;
 
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) log: Log,
-    subscriptions: HashMap<Uuid, Subscription>,
+    pub(super) subscriptions: HashMap<Uuid, Subscription>,
     contexts: HashMap<Uuid, Uuid>,
     per_owner: HashMap<String, usize>,
     /// Subscriptions to a class, or to all, whose filters name no key.
@@ -46,44 +42,11 @@ pub(crate) struct Table {
     /// By when they are due: the wheel of all timers.
     timers: BTreeSet<(Timestamp, Uuid)>,
     /// By the first change that waits for them.
-    waiting: BTreeSet<(Position, Uuid)>,
+    pub(super) waiting: BTreeSet<(Position, Uuid)>,
     /// Live jobs as events told of them last.
     told: HashMap<JobId, Arc<JobEntry>>,
-    recent: VecDeque<Arc<Rendered>>,
-    /// Those whose progress is to be stored.
-    moved: HashSet<Uuid>,
-    /// An empty view of this host.
-    template: View,
-}
-
-/// What a message is held to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    pub(crate) elements_max: u32,
-    pub(crate) octets_max: usize,
-    /// What the message puts around each event.
-    pub(crate) frame_octets: usize,
-    /// What becomes of an event that is too large.
-    pub(crate) policy: EnvelopePolicy,
-}
-
-/// What was taken for one message.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    /// The running total of dropped events, when the subscriber is to be told of it first.
-    pub(crate) dropped: Option<u64>,
-    /// Events as XML.
-    pub(crate) items: Vec<Arc<[u8]>>,
-    /// Everything up to here is in the message, or not wanted.
-    pub(crate) until: Position,
-    /// An event is larger than the message may be: its octets.
-    pub(crate) too_large: Option<usize>,
-}
-
-impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.dropped.is_none() && self.items.is_empty()
-    }
+    /// What is to be stored of how far they have come.
+    pub(super) places: Places,
 }
 
 impl Table {
@@ -98,15 +61,12 @@ impl Table {
             timers: BTreeSet::new(),
             waiting: BTreeSet::new(),
             told: HashMap::new(),
-            recent: VecDeque::new(),
-            moved: HashSet::new(),
-            template: View::default(),
+            places: Places::default(),
         }
     }
 
     /// Begins with a view: what it holds is the past.
     pub(crate) fn begin(&mut self, view: &View, now: Timestamp) {
-        self.template = view.emptied();
         self.log.begin(view, now);
         for entry in view.jobs_after(None).filter(|entry| !entry.job.state.is_terminal()) {
             self.told.insert(entry.job.id, Arc::new(frozen(entry)));
@@ -157,12 +117,14 @@ impl Table {
             }
         }
         // After a restart the last changes before it may have left nothing behind: what comes next is new all the same.
-        let progress = Progress { position: progress.position.min(self.log.last()), ..progress };
+        let place = progress.position.min(self.log.last());
         let mut subscription = Subscription::new(record, (interest, permissions), progress, now);
-        if progress.position < self.log.floor() {
-            // How many there were is not known any more, but that there were some.
+        subscription.begin_at(place);
+        if place < self.log.floor() {
+            // The log went on while its beginning was made durable. What it lost is not known any more: there may have
+            // been something.
             subscription.dropped = subscription.dropped.saturating_add(1);
-            subscription.delivered = self.log.floor();
+            subscription.begin_at(self.log.floor());
         }
         self.subscriptions.insert(id, subscription);
         self.seek(endpoint, id, now);
@@ -205,7 +167,7 @@ impl Table {
         if let Some(first) = gone.first {
             self.waiting.remove(&(first, id));
         }
-        self.moved.remove(&id);
+        self.places.forget(id);
         Some(gone.record)
     }
 
@@ -275,18 +237,26 @@ impl Table {
     }
 
     fn append(&mut self, endpoint: &Endpoint, change: Transition, now: Timestamp, news: &mut BTreeSet<Uuid>) {
-        let (entry, gone) = self.log.append(change, now);
-        if let Some(gone) = gone {
+        let entry = self.log.append(change, now);
+        self.distribute(endpoint, &entry, now, news);
+        // Two at a time: a log that began with too many comes down to its bound.
+        for _ in 0..2 {
+            let Some(gone) = self.log.trim() else { return };
             self.drop_from(endpoint, &gone, news);
         }
+    }
+
+    /// Finds those who are to be told of a new change.
+    fn distribute(&mut self, endpoint: &Endpoint, entry: &Entry, now: Timestamp, news: &mut BTreeSet<Uuid>) {
         if self.subscriptions.is_empty() {
             return;
         }
-        let rendered = self.rendered(endpoint, &entry);
+        let renderings = &endpoint.events.renderings;
+        let rendered = renderings.of(endpoint, entry);
         for change in &rendered.0 {
             for id in self.candidates(endpoint, change) {
                 let Some(subscription) = self.subscriptions.get_mut(&id) else { continue };
-                if !subscription.interest.wants(endpoint, &entry, change, self.template.host_name()) {
+                if !subscription.interest.wants(endpoint, entry, change, renderings.host()) {
                     continue;
                 }
                 subscription.pending = subscription.pending.saturating_add(1);
@@ -298,23 +268,6 @@ impl Table {
                 news.insert(id);
             }
         }
-    }
-
-    /// What everybody may see of a change.
-    fn rendered(&mut self, endpoint: &Endpoint, entry: &Entry) -> Arc<Rendered> {
-        let template = &self.template;
-        let mut fresh = false;
-        let rendered = entry.rendered(|| {
-            fresh = true;
-            render(endpoint, entry, template, &Permissions::unlimited())
-        });
-        if fresh {
-            self.recent.push_back(Arc::clone(&rendered));
-            if RENDERED_MAX < self.recent.len() {
-                self.recent.pop_front();
-            }
-        }
-        rendered
     }
 
     /// Whose filters are to be asked about a change.
@@ -332,150 +285,6 @@ impl Table {
             }
         }
         found
-    }
-
-    /// The oldest change is gone: whoever was still to be told of it is told that it was dropped. What its owner may
-    /// not see does not count: with a filter made for it, the number would tell of it.
-    //= EVT-25
-    fn drop_from(&mut self, endpoint: &Endpoint, gone: &Entry, news: &mut BTreeSet<Uuid>) {
-        let end = gone.position.end();
-        let late: Vec<(Position, Uuid)> = self.waiting.range(..=(end, Uuid::max())).copied().collect();
-        if late.is_empty() {
-            return;
-        }
-        let next = self.log.behind(gone.position).map(|entry| entry.position);
-        let rendered = self.rendered(endpoint, gone);
-        for (first, id) in late {
-            self.waiting.remove(&(first, id));
-            let host = self.template.host_name();
-            let Some(subscription) = self.subscriptions.get_mut(&id) else { continue };
-            let done = subscription.delivered.max(subscription.taken);
-            let lost = |rendered: &Rendered, permissions: &Permissions| {
-                let lost = rendered.0.iter().filter(|change| {
-                    done < Position { item: change.item, ..gone.position }
-                        && subscription.interest.wants(endpoint, gone, change, host)
-                        && Interest::admits(endpoint, permissions, change.class)
-                });
-                lost.count()
-            };
-            let seen = match &subscription.permissions {
-                Some(permissions) if permissions.limit_vms() => {
-                    lost(&render(endpoint, gone, &self.template, permissions), permissions)
-                }
-                Some(permissions) => lost(&rendered, permissions),
-                None => 0,
-            };
-            let passed = lost(&rendered, &Permissions::unlimited());
-            subscription.dropped = subscription.dropped.saturating_add(u64::try_from(seen).unwrap_or(u64::MAX));
-            subscription.pending = subscription.pending.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
-            subscription.delivered = subscription.delivered.max(end);
-            subscription.first = next;
-            if let Some(next) = next {
-                self.waiting.insert((next, id));
-            }
-            news.insert(id);
-        }
-    }
-
-    /// Finds what waits for a subscription behind what it was delivered.
-    fn seek(&mut self, endpoint: &Endpoint, id: Uuid, now: Timestamp) {
-        let Some(subscription) = self.subscriptions.get(&id) else { return };
-        let (delivered, enough) = (subscription.delivered, subscription.elements_max());
-        let (mut first, mut pending) = (None, 0);
-        let mut next = self.log.from(delivered).next().cloned();
-        while let Some(entry) = next {
-            let rendered = self.rendered(endpoint, &entry);
-            let Some(subscription) = self.subscriptions.get(&id) else { return };
-            let host = self.template.host_name();
-            let wanted = rendered.0.iter().filter(|change| {
-                delivered < Position { item: change.item, ..entry.position }
-                    && subscription.interest.wants(endpoint, &entry, change, host)
-            });
-            let count = u32::try_from(wanted.count()).unwrap_or(u32::MAX);
-            if 0 < count {
-                first = first.or(Some(entry.position));
-                pending += count;
-            }
-            if enough <= pending {
-                break;
-            }
-            next = self.log.behind(entry.position).cloned();
-        }
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
-        if let Some(old) = subscription.first {
-            self.waiting.remove(&(old, id));
-        }
-        subscription.first = first;
-        subscription.pending = pending;
-        subscription.since = now;
-        if let Some(first) = first {
-            self.waiting.insert((first, id));
-        }
-        self.schedule(id);
-    }
-
-    /// Takes the next events of a subscription, as far as its owner may be told of them, within the room of a message.
-    /// They count as delivered with [`Table::commit`].
-    pub(crate) fn take(&mut self, endpoint: &Endpoint, id: Uuid, permissions: &Permissions, room: Room) -> Batch {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return Batch::default() };
-        subscription.permissions = Some(permissions.clone());
-        let dropped = (subscription.told < subscription.dropped).then_some(subscription.dropped);
-        let mut batch = Batch { dropped, until: subscription.delivered, ..Batch::default() };
-        let Some(first) = subscription.first else { return batch };
-        let mut taker = Taker {
-            endpoint,
-            permissions,
-            interest: Arc::clone(&subscription.interest),
-            delivered: subscription.delivered,
-            room,
-            octets: if dropped.is_some() { MARKER_OCTETS + room.frame_octets } else { 0 },
-            batch: &mut batch,
-        };
-        let mut all = true;
-        let mut next = self.log.from(first).next().cloned();
-        while let Some(entry) = next {
-            let rendered = if permissions.limit_vms() {
-                Arc::new(render(endpoint, &entry, &self.template, permissions))
-            } else {
-                self.rendered(endpoint, &entry)
-            };
-            if !taker.take(&entry, &rendered, self.template.host_name()) {
-                all = false;
-                break;
-            }
-            next = self.log.behind(entry.position).cloned();
-        }
-        if all {
-            batch.until = batch.until.max(self.log.last());
-        }
-        batch
-    }
-
-    /// Notes that what was taken is delivered.
-    pub(crate) fn commit(
-        &mut self,
-        endpoint: &Endpoint,
-        id: Uuid,
-        (until, dropped): (Position, Option<u64>),
-        now: Timestamp,
-    ) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
-        subscription.delivered = subscription.delivered.max(until);
-        subscription.taken = subscription.delivered;
-        subscription.told = dropped.unwrap_or(subscription.told);
-        subscription.heard = now;
-        subscription.failures = 0;
-        subscription.not_before = None;
-        self.moved.insert(id);
-        self.seek(endpoint, id, now);
-    }
-
-    /// Goes on behind what nobody is to be told of.
-    pub(crate) fn pass(&mut self, endpoint: &Endpoint, id: Uuid, until: Position, now: Timestamp) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
-        subscription.delivered = subscription.delivered.max(until);
-        subscription.taken = subscription.delivered;
-        self.seek(endpoint, id, now);
     }
 
     /// Sends nothing for a subscription before this moment.
@@ -544,76 +353,9 @@ impl Table {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// The progress of those that moved since the last call or, at the end, of all: whoever waits for nothing has come
-    /// as far as the log.
-    pub(crate) fn moved(&mut self, all: bool) -> Vec<(Uuid, Progress)> {
-        let moved = std::mem::take(&mut self.moved);
-        let last = self.log.last();
-        let progress = |id: &Uuid, subscription: &Subscription| {
-            let idle = !subscription.has_news() && !subscription.busy;
-            let position = if idle { last.max(subscription.delivered) } else { subscription.delivered };
-            (*id, Progress { position, dropped: subscription.told })
-        };
-        let chosen = self.subscriptions.iter().filter(|(id, _)| all || moved.contains(*id));
-        chosen.map(|(id, subscription)| progress(id, subscription)).collect()
-    }
-
-    /// All records, for the end of the server.
+    /// All records.
     pub(crate) fn records(&self) -> Vec<Arc<Record>> {
         self.subscriptions.values().map(|subscription| Arc::clone(&subscription.record)).collect()
-    }
-}
-
-/// Fills one message.
-struct Taker<'t> {
-    endpoint: &'t Endpoint,
-    permissions: &'t Permissions,
-    interest: Arc<Interest>,
-    delivered: Position,
-    room: Room,
-    octets: usize,
-    batch: &'t mut Batch,
-}
-
-impl Taker<'_> {
-    /// Takes what is wanted of one change; false when there is no room for all of it.
-    fn take(&mut self, entry: &Entry, rendered: &Rendered, host: &str) -> bool {
-        for change in &rendered.0 {
-            let position = Position { item: change.item, ..entry.position };
-            let wanted = self.delivered < position
-                && self.interest.wants(self.endpoint, entry, change, host)
-                && Interest::admits(self.endpoint, self.permissions, change.class);
-            if !wanted {
-                continue;
-            }
-            let taken = self.batch.items.len() + usize::from(self.batch.dropped.is_some());
-            if usize::try_from(self.room.elements_max).unwrap_or(usize::MAX) <= taken {
-                return false;
-            }
-            let told = (self.interest.shape, self.interest.family);
-            let item = change.encoded(self.endpoint, entry, told, host);
-            let octets = item.len() + self.room.frame_octets;
-            if self.room.octets_max < self.octets + octets {
-                if 0 < taken {
-                    return false;
-                }
-                self.batch.too_large = Some(item.len());
-                if self.room.policy == EnvelopePolicy::CancelSubscription {
-                    return false;
-                }
-                // Left out: the message goes on behind it.
-                self.batch.until = position;
-                if self.room.policy == EnvelopePolicy::Notify {
-                    return false;
-                }
-                continue;
-            }
-            self.octets += octets;
-            self.batch.items.push(item);
-            self.batch.until = position;
-        }
-        self.batch.until = self.batch.until.max(entry.position.end());
-        true
     }
 }
 

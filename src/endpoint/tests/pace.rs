@@ -178,3 +178,54 @@ fn what_a_page_echoes_is_reckoned_before_it_is_filled() {
     assert!(!answer.is_fault && answer.octets.len() <= 65_536, "{text}");
     assert!(text.contains("&quot;&quot;") && text.contains("<n:EnumerationContext>"), "{text}");
 }
+
+#[test]
+fn an_answer_that_does_not_fit_leaves_the_context_where_it_was() {
+    let (endpoint, view) = (endpoint(), large_view());
+    let context = "uuid:00000000-0000-0000-0000-00000000A001";
+    let with_all = |body: &str| request("Enumerate", "", body).replace("/v2/*<", "/v2/Msvm_VirtualSystemSettingData<");
+    // The header alone is larger than the client takes: what the answer relates to grows when it is written.
+    let too_small = |request: &str| {
+        let request = request.replace("<a:MessageID>1<", &format!("<a:MessageID>{}<", "&amp;".repeat(2_000)));
+        request.replace("</s:Header>", "<w:MaxEnvelopeSize>8192</w:MaxEnvelopeSize></s:Header>")
+    };
+    let late = |request: &str| respond(step(&endpoint, &view, request, Pace::Until(&|_| false)));
+    for (open, expected) in [
+        (with_all("<n:Enumerate/>"), "<n:Items>"),
+        // An empty page, and the last one: it would close the context.
+        (enumerate("").replace("point 4999", "no such point"), "<n:EndOfSequence/>"),
+    ] {
+        assert!(!late(&open).1.is_fault);
+        for _ in 0..2 {
+            let (text, answer) = late(&too_small(&pull(context)));
+            assert!(answer.is_fault && text.contains("MaxEnvelopeSize"), "{text}");
+        }
+        let (text, _) = late(&pull(context));
+        assert!(text.contains(expected), "{text}");
+        late(&request(
+            "Release",
+            "",
+            &format!("<n:Release><n:EnumerationContext>{context}</n:EnumerationContext></n:Release>"),
+        ));
+    }
+}
+
+#[test]
+fn the_value_of_a_selector_filter_is_bounded() {
+    let (endpoint, view) = (endpoint(), large_view());
+    let ask = |characters: usize| {
+        let set = format!(
+            "<w:SelectorSet><w:Selector Name=\"ElementName\">{}</w:Selector></w:SelectorSet>",
+            "é".repeat(characters)
+        );
+        let filter = format!(
+            "<n:Enumerate><w:Filter Dialect=\"http://schemas.dmtf.org/wbem/wsman/1/wsman/SelectorFilter\">{set}\
+             </w:Filter></n:Enumerate>"
+        );
+        let request = request("Enumerate", "", &filter).replace("/v2/*<", "/v2/Msvm_VirtualSystemSettingData<");
+        respond(step(&endpoint, &view, &request, Pace::Until(&|_| false)))
+    };
+    assert!(!ask(2_048).1.is_fault, "{}", ask(2_048).0);
+    let (text, _) = ask(2_049);
+    assert!(text.contains("CannotProcessFilter") && text.contains("longer than 2048 characters"), "{text}");
+}

@@ -8,6 +8,7 @@ mod stored;
 mod tls;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,12 +18,12 @@ use uuid::Uuid;
 use crate::auth::{Role, Users, UsersUnusable};
 use crate::config::EventingConfig;
 use crate::endpoint::{
-    Answer, Durable, Ended, Endpoint, Finished, Next, Outcome, Owner, Standing, SubscriptionChange, Wakes,
+    Answer, Durable, Ended, Endpoint, Finished, Next, Outcome, Owner, Record, Standing, SubscriptionChange, Wakes,
 };
 use crate::job::Message;
 use crate::provider::{Permissions, Rules};
 use crate::service::Engine;
-use crate::store::{Store, TxnError};
+use crate::store::{Commit, Store, TxnError};
 use crate::wsman::eventing::EndStatus;
 
 use super::{StartError, random_id};
@@ -57,8 +58,12 @@ pub(super) struct Eventing {
     rules: Arc<Rules>,
     sinks: Sinks,
     /// Pulls that wait, by subscription.
-    waiters: Mutex<HashMap<Uuid, Arc<Notify>>>,
+    waiters: Mutex<HashMap<Uuid, Arc<Waiting>>>,
     stop: watch::Sender<bool>,
+    /// The generation of the users by which owners were looked at last.
+    generation: AtomicU64,
+    /// Held by whoever stores how far subscriptions have come: an earlier state is never written over a later one.
+    storing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Eventing {
@@ -69,6 +74,8 @@ impl Eventing {
             sinks: Sinks::new(config)?,
             waiters: Mutex::default(),
             stop: watch::channel(false).0,
+            generation: AtomicU64::new(0),
+            storing: Arc::default(),
             endpoint,
             engine,
             store,
@@ -83,8 +90,16 @@ impl Eventing {
         for (key, reason) in contents.damaged {
             tracing::error!(key, reason, "a stored subscription cannot be read; it is left as it is");
         }
+        // Handed in before anybody is served, so that nothing newer is written over; nobody waits for it.
+        let mut put_right: Vec<(Uuid, Commit)> = Vec::new();
+        put_right.extend(contents.orphans.into_iter().map(|id| (id, eventing.store.commit(stored::gone(id)))));
         for (record, progress) in contents.records {
             let id = record.id;
+            let (record, changed) = eventing.with_account(record);
+            if changed {
+                let change = SubscriptionChange::Renew(Arc::new(record.clone()));
+                put_right.push((id, eventing.store.commit(stored::txn(&change))));
+            }
             let permissions = match eventing.standing(&record.owner) {
                 Standing::May(_, permissions) => Some(permissions),
                 Standing::Gone | Standing::Unknown => None,
@@ -93,8 +108,26 @@ impl Eventing {
                 tracing::warn!(subscription = %id, reason = %fault.reason, "a stored subscription cannot go on");
             }
         }
-        tokio::spawn(Arc::clone(&eventing).run(contents.orphans));
+        tokio::spawn(async move {
+            for (id, commit) in put_right {
+                if let Err(error) = commit.await {
+                    tracing::warn!(subscription = %id, %error, "a stored subscription could not be put right");
+                }
+            }
+        });
+        tokio::spawn(Arc::clone(&eventing).run());
         Ok(eventing)
+    }
+
+    /// A record with its owner's account. What earlier servers stored has none: it gets that of now.
+    fn with_account(&self, mut record: Record) -> (Record, bool) {
+        let owner = &mut record.owner;
+        if !owner.local && owner.account.is_none() {
+            owner.account = self.users.account(&owner.name, Instant::now()).ok().flatten();
+            let known = owner.account.is_some();
+            return (record, known);
+        }
+        (record, false)
     }
 
     /// Reads the certificate for sinks and the authorities that vouch for them again, for the connections from now on.
@@ -116,12 +149,7 @@ impl Eventing {
         }
     }
 
-    async fn run(self: Arc<Self>, orphans: Vec<Uuid>) {
-        for id in orphans {
-            if let Err(error) = self.store.commit(stored::gone(id)).await {
-                tracing::warn!(subscription = %id, %error, "what is left of a subscription is still stored");
-            }
-        }
+    async fn run(self: Arc<Self>) {
         let mut changes = self.engine.changes();
         let mut stop = self.stop.subscribe();
         let mut ticks = tokio::time::interval(TICK);
@@ -132,7 +160,7 @@ impl Eventing {
                 news = changes.changed() => if news.is_err() { return },
                 _ = ticks.tick() => {
                     count = count.wrapping_add(1);
-                    self.tick(count).await;
+                    self.tick(count);
                 }
                 _ = stop.changed() => return,
             }
@@ -144,7 +172,7 @@ impl Eventing {
         }
     }
 
-    async fn tick(self: &Arc<Self>, count: u32) {
+    fn tick(self: &Arc<Self>, count: u32) {
         let now = self.engine.now();
         self.act(self.endpoint.due_events(now));
         if count.is_multiple_of(PROGRESS_TICKS) {
@@ -152,10 +180,20 @@ impl Eventing {
             self.act(self.endpoint.record_progress(&view, now));
         }
         if count.is_multiple_of(STORE_TICKS) {
-            self.store_progress(false).await;
+            self.store_progress_aside();
+            self.look_at_owners();
         }
         if count.is_multiple_of(SWEEP_TICKS) {
             self.sinks.sweep();
+        }
+    }
+
+    /// Ends what belongs to nobody any more, when the users are others than at the last look.
+    fn look_at_owners(self: &Arc<Self>) {
+        let generation = self.users.generation(Instant::now());
+        if self.generation.swap(generation, Ordering::Relaxed) != generation {
+            let ended = self.endpoint.end_where_owners_changed(&|owner| self.standing(owner));
+            self.act(Wakes { ended, ..Wakes::default() });
         }
     }
 
@@ -180,6 +218,7 @@ impl Eventing {
             let standing = |owner: &Owner| self.standing(owner);
             match self.endpoint.next_message(id, &standing, random_id(), self.engine.now()) {
                 Next::Nothing => return,
+                Next::More => tokio::task::yield_now().await,
                 Next::Ended(ended) => return self.end(ended, EndStatus::SourceCanceling).await,
                 Next::Send(mut outgoing) => {
                     let finished = self.sinks.deliver(&mut outgoing, turn).await;
@@ -200,7 +239,7 @@ impl Eventing {
         if owner.local {
             return Standing::May(Role::Administrator, Permissions::unlimited());
         }
-        match self.users.standing(&owner.name, Instant::now()) {
+        match self.users.standing(&owner.name, owner.account, Instant::now()) {
             Ok(Some(role)) => Standing::May(role, self.rules.permissions_of(&owner.name, role)),
             Ok(None) => Standing::Gone,
             Err(UsersUnusable) => Standing::Unknown,
@@ -259,34 +298,39 @@ impl Eventing {
         done
     }
 
-    /// Waits until there is news for a pulled subscription, or it has ended.
-    pub(super) async fn news(&self, id: Uuid) {
-        let waiter = {
-            let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-            Waiter { eventing: self, id, notify: Arc::clone(waiters.entry(id).or_default()) }
-        };
-        let notified = waiter.notify.notified();
-        tokio::pin!(notified);
-        notified.as_mut().enable();
-        // What came before the wait began is news too.
-        if self.endpoint.has_news(id) == Some(false) {
-            notified.await;
-        }
+    /// Registers a Pull that waits for a subscription; earlier ones give way.
+    pub(super) fn waiter(&self, id: Uuid) -> Waiter<'_> {
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = Arc::clone(waiters.entry(id).or_default());
+        let number = waiting.newest.fetch_add(1, Ordering::Relaxed) + 1;
+        waiting.notify.notify_waiters();
+        Waiter { eventing: self, id, waiting, number }
     }
 
     fn wake(&self, id: Uuid) {
         let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiter) = waiters.get(&id) {
-            waiter.notify_waiters();
+        if let Some(waiting) = waiters.get(&id) {
+            waiting.notify.notify_waiters();
+        }
+    }
+
+    /// Stores what there is to store, unless that is under way. Nobody waits for it: changes go on to be fed.
+    fn store_progress_aside(self: &Arc<Self>) {
+        if let Ok(alone) = Arc::clone(&self.storing).try_lock_owned() {
+            let eventing = Arc::clone(self);
+            tokio::spawn(async move {
+                eventing.store_progress(false).await;
+                drop(alone);
+            });
         }
     }
 
     async fn store_progress(&self, all: bool) {
-        let moved = self.endpoint.moved_subscriptions(all);
-        for txn in stored::progress(&moved) {
-            if let Err(error) = self.store.commit(txn).await {
+        let moved = self.endpoint.moved_subscriptions(all, self.engine.now());
+        for chunk in moved.chunks(stored::WRITTEN) {
+            if let Err(error) = stored::store_progress(&*self.store, chunk).await {
                 tracing::warn!(%error, "how far subscriptions have come could not be stored");
-                return;
+                self.endpoint.progress_not_stored(chunk);
             }
         }
     }
@@ -296,22 +340,50 @@ impl Eventing {
         self.stop.send_replace(true);
         let changed = self.engine.take_transitions();
         self.endpoint.record_changes(changed, self.engine.now());
+        let _alone = self.storing.lock().await;
         self.store_progress(true).await;
     }
 }
 
+/// The Pulls that wait for one subscription.
+#[derive(Default)]
+struct Waiting {
+    notify: Notify,
+    /// The number of the newest.
+    newest: AtomicU64,
+}
+
 /// A Pull that waits. Whoever goes last takes the entry along, also when the client has gone.
-struct Waiter<'e> {
+pub(super) struct Waiter<'e> {
     eventing: &'e Eventing,
     id: Uuid,
-    notify: Arc<Notify>,
+    waiting: Arc<Waiting>,
+    number: u64,
+}
+
+impl Waiter<'_> {
+    /// Waits until there is news, the subscription has ended, or a newer Pull has come.
+    pub(super) async fn news(&self) {
+        let notified = self.waiting.notify.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        // What came before the wait began is news too.
+        if self.eventing.endpoint.has_news(self.id) == Some(false) && !self.is_displaced() {
+            notified.await;
+        }
+    }
+
+    /// Whether a newer Pull has come.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.number != self.waiting.newest.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut waiters = self.eventing.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         // The map's and this one's.
-        if Arc::strong_count(&self.notify) <= 2 {
+        if Arc::strong_count(&self.waiting) <= 2 {
             waiters.remove(&self.id);
         }
     }

@@ -1,6 +1,7 @@
 //! The way to sinks: which addresses may be sent to, connections that are used again, and what an answer means.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +38,9 @@ const WARNED: Duration = Duration::from_mins(1);
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// What addresses a name stands for, with a port. Blocks.
+type Names = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
 /// Everything that is needed to send.
 pub(super) struct Sinks {
     networks: Vec<Network>,
@@ -45,6 +49,7 @@ pub(super) struct Sinks {
     /// When it was last told that a sink cannot be shown what its subscriber wants.
     warned: Mutex<Option<Instant>>,
     timeout: Duration,
+    names: Arc<Names>,
     lookups: Arc<Semaphore>,
     ends: Semaphore,
     routes: Mutex<HashMap<(bool, String, u16), Arc<Route>>>,
@@ -86,6 +91,7 @@ impl Sinks {
             tls: SinkTls::open(config)?,
             warned: Mutex::default(),
             timeout: Duration::from_millis(config.delivery_timeout_ms),
+            names: Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect())),
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             ends: Semaphore::new(ENDS_MAX),
             routes: Mutex::default(),
@@ -126,9 +132,10 @@ impl Sinks {
     async fn look_up(&self, target: &SinkTarget) -> Option<Vec<SocketAddr>> {
         let permit = Arc::clone(&self.lookups).acquire_owned().await.ok()?;
         let (host, port) = (target.host.clone(), target.port);
+        let names = Arc::clone(&self.names);
         let lookup = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+            names(&host, port)
         });
         lookup.await.ok()?.ok()
     }
@@ -340,3 +347,6 @@ fn judge(answer: &SinkAnswer, acknowledges: Option<Uuid>) -> Finished {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

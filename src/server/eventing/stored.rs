@@ -5,15 +5,19 @@
 //! | `/subscription/GUID` | a subscription |
 //! | `/subscribed/GUID` | how far it has come |
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::endpoint::{Progress, Record, SubscriptionChange};
-use crate::store::{Cond, Op, Store, StoreError, Txn, Versioned};
+use crate::store::{Cond, Op, Store, StoreError, Txn, TxnError, Versioned};
 
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
+/// Rows that are written at once: others wait for that long at most.
+pub(super) const WRITTEN: usize = 256;
 /// Records read per page.
 const PAGE: usize = 1_000;
 const RECORDS: &str = "/subscription/";
@@ -64,12 +68,23 @@ pub(super) fn gone(id: Uuid) -> Txn {
     Txn { when: Vec::new(), then: vec![Op::Delete(record_key(id)), Op::Delete(progress_key(id))] }
 }
 
-/// The transactions that store how far subscriptions have come, so many at once as a store takes well.
-pub(super) fn progress(moved: &[(Uuid, Progress)]) -> impl Iterator<Item = Txn> {
-    moved.chunks(PAGE).map(|chunk| {
-        let then = chunk.iter().map(|(id, progress)| put(progress_key(*id), progress)).collect();
-        Txn { when: Vec::new(), then }
-    })
+/// Stores how far subscriptions have come. One that ended meanwhile has come nowhere: nothing is left of it. That is
+/// asked of the row that is written, which is at hand then, and came and goes with the subscription.
+pub(super) async fn store_progress(store: &dyn Store, moved: &[(Uuid, Progress)]) -> Result<(), TxnError> {
+    let mut left: BTreeMap<Uuid, Progress> = moved.iter().copied().collect();
+    while !left.is_empty() {
+        let when = left.keys().map(|id| Cond::Present(progress_key(*id))).collect();
+        let then = left.iter().map(|(id, progress)| put(progress_key(*id), progress)).collect();
+        let Err(error) = store.commit(Txn { when, then }).await else { break };
+        let ended = match &error {
+            TxnError::Conflict { key } => key.strip_prefix(PROGRESS).and_then(|text| Uuid::try_parse(text).ok()),
+            TxnError::Store(_) => None,
+        };
+        if ended.and_then(|id| left.remove(&id)).is_none() {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// What is stored: subscriptions, and the keys of records that cannot be read with what is wrong with them.
@@ -128,16 +143,39 @@ mod tests {
     use super::*;
     use crate::store::MemoryStore;
 
+    fn here(id: Uuid) -> Op {
+        Op::Put(record_key(id), b"not read by this server".to_vec())
+    }
+
     #[tokio::test]
     async fn progress_that_outlived_its_subscription_is_found() {
         let store = MemoryStore::new();
         let (kept, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        for txn in progress(&[(kept, Progress::default()), (gone, Progress::default())]) {
-            store.commit(txn).await.unwrap();
-        }
-        let record = Op::Put(record_key(kept), b"not read by this server".to_vec());
-        store.commit(Txn { when: Vec::new(), then: vec![record] }).await.unwrap();
+        let both = [kept, gone].map(|id| put(progress_key(id), &Progress::default()));
+        let then = both.into_iter().chain([here(kept)]).collect();
+        store.commit(Txn { when: Vec::new(), then }).await.unwrap();
         let contents = load(&store).unwrap();
         assert_eq!((contents.orphans, contents.damaged.len()), (vec![gone], 1));
+    }
+
+    #[tokio::test]
+    async fn those_that_ended_keep_nobody_elses_progress_from_the_store() {
+        let store = MemoryStore::new();
+        let ids: Vec<Uuid> = (0..50).map(Uuid::from_u128).collect();
+        let opened = |id: Uuid| [here(id), put(progress_key(id), &Progress::default())];
+        let then = ids.iter().filter(|id| !id.as_u128().is_multiple_of(5)).flat_map(|id| opened(*id)).collect();
+        store.commit(Txn { when: Vec::new(), then }).await.unwrap();
+        let moved: Vec<_> = ids.iter().map(|id| (*id, Progress { dropped: 7, ..Progress::default() })).collect();
+        store_progress(&store, &moved).await.unwrap();
+        assert_eq!(store.list(PROGRESS, None, 100).unwrap().len(), 40);
+        assert!(load(&store).unwrap().orphans.is_empty());
+    }
+
+    #[test]
+    fn progress_that_was_stored_by_earlier_servers_is_read() {
+        let octets = br#"{"version":1,"record":{"position":{"revision":7,"place":1,"item":2},"dropped":3}}"#;
+        let stored = Versioned { revision: crate::store::Revision(9), octets: octets.to_vec() };
+        let progress: Progress = read(&stored).unwrap();
+        assert_eq!((progress.dropped, progress.untold), (3, 0));
     }
 }

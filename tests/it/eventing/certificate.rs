@@ -275,12 +275,12 @@ fn a_certificate_that_was_renewed_is_shown_after_a_reload() {
     lab.renew("renewed");
     let key = std::fs::read(lab.file("sinks.key")).unwrap();
     std::fs::write(lab.file("sinks.key"), "no key").unwrap();
-    bench.server.reload_certificate();
+    bench.live.server.reload_certificate();
     bench.vm("second");
     sink.wait(|messages| messages.len() == 2);
     bound.wait(|messages| messages.len() == 2);
     std::fs::write(lab.file("sinks.key"), key).unwrap();
-    bench.server.reload_certificate();
+    bench.live.server.reload_certificate();
     bench.vm("third");
     sink.wait(|messages| messages.len() == 3);
     let shown: Vec<_> = sink.received().iter().filter_map(subject).collect();

@@ -1,6 +1,6 @@
 //! Sinks that want to see a certificate of the server: which requests are taken, and how the others are refused.
 
-use super::{ALL, EVENTING, JOBS, Lab, PULL_MODE, PUSH_MODE, WQL, envelope, number};
+use super::lab::{ALL, EVENTING, JOBS, Lab, PULL_MODE, PUSH_MODE, WQL, envelope, number};
 use crate::auth::Role;
 use crate::endpoint::{Pace, Step, SubscriptionChange};
 use crate::wsman::eventing::{Constraint, SourceCertificate, Thumbprint, WantedCertificate};

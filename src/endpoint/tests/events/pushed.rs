@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
+use super::lab::{
     ACK_MODE, ALL, ENUMERATION, EVENTING, EVENTS_MODE, JOBS, Lab, PULL_MODE, PUSH_MODE, WQL, between, envelope,
     pull_body, statuses,
 };
