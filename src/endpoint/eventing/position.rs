@@ -17,6 +17,11 @@ pub struct Position {
 }
 
 impl Position {
+    /// After every event of a revision.
+    pub(crate) fn end_of(revision: u64) -> Self {
+        Self { revision, place: u64::MAX, item: u32::MAX }
+    }
+
     /// After every event of the change.
     pub(crate) fn end(self) -> Self {
         Self { item: u32::MAX, ..self }
