@@ -173,6 +173,10 @@ impl Endpoint {
             return Due::Plan(record, permissions, plan, elements_max);
         }
         if beats.is_some_and(|at| at <= now) {
+            // Until the message is made, nobody else is to make one.
+            if let Some(subscription) = table.get_mut(id) {
+                subscription.busy = true;
+            }
             return Due::Beat(record);
         }
         table.schedule(id);
