@@ -143,9 +143,11 @@ pub struct Durable {
 }
 
 impl Endpoint {
-    /// Says which certificate sinks can be shown from now on. Subscriptions that want what there is not are refused.
+    /// Says which certificate sinks can be shown from now on. Subscriptions that want what there is not are refused;
+    /// what waited for one is tried again.
     pub fn set_source_certificate(&self, certificate: Option<SourceCertificate>) {
         self.events.certificate.store(certificate.map(Arc::new));
+        self.events.table().hope();
     }
 
     /// Begins eventing: what the view holds is the past.

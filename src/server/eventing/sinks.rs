@@ -76,6 +76,16 @@ enum Unsent {
     Failed(String),
 }
 
+impl Unsent {
+    /// What becomes of the message.
+    const fn finished(&self) -> Finished {
+        match self {
+            Self::Unready(_) => Finished::Unready,
+            Self::Failed(_) => Finished::Failed,
+        }
+    }
+}
+
 /// The right to send one message to a sink.
 pub(super) struct Turn {
     target: SinkTarget,
@@ -166,8 +176,9 @@ impl Sinks {
         match self.send(&turn, record, message).await {
             Ok(answer) => judge(&answer, outgoing.acknowledged.then_some(outgoing.message_id)),
             Err(unsent) => {
+                let finished = unsent.finished();
                 self.log(record, unsent);
-                Finished::Failed
+                finished
             }
         }
     }
