@@ -12,7 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::sink::{Manner, Message, Sink};
-use super::{Bench, EVENTING, NEW_VMS, PUSH, PUSH_WITH_ACK, names};
+use super::{Bench, EVENTING, NEW_VMS, PULL_MODE, PUSH, PUSH_WITH_ACK, context_of, names};
 
 const PROFILE: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual";
 const TOKENS: &str = "<t:IssuedTokens xmlns:t=\"http://schemas.xmlsoap.org/ws/2005/02/trust\">\
@@ -98,6 +98,17 @@ impl Lab {
     fn trust(&self, config: &mut Config) {
         config.eventing.delivery_timeout_ms = 5_000;
         config.eventing.authorities = self.file("authorities.pem");
+    }
+
+    /// Takes the server's certificate away, and leaves one with this name; what puts the old one back.
+    fn swap(&self, name: &str) -> impl FnOnce() + use<> {
+        let old = ["sinks.pem", "sinks.key"].map(|name| (self.file(name), std::fs::read(self.file(name)).unwrap()));
+        self.renew(name);
+        move || {
+            for (file, octets) in old {
+                std::fs::write(file, octets).unwrap();
+            }
+        }
     }
 
     /// The thumbprint of the server's certificate, or of the authority's.
@@ -237,6 +248,12 @@ fn without_the_certificate_nothing_is_delivered_until_it_is_back() {
     let bench = lab.start(directory.path());
     taken(&subscribe(&bench, (PUSH, &sink), ("", &auth("")), ""));
     taken(&subscribe(&bench, (PUSH, &other), ("", ""), ""));
+    let changes = NEW_VMS.replace("Creation", "Operation");
+    let body = format!(
+        "<e:Subscribe><e:Delivery Mode=\"{PULL_MODE}\"/><w:Filter \
+         Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{changes}</w:Filter></e:Subscribe>"
+    );
+    let changes = context_of(&bench.ask(&format!("{EVENTING}Subscribe"), "", &body));
     bench.vm("first");
     sink.wait(|messages| messages.len() == 1);
     other.wait(|messages| messages.len() == 1);
@@ -256,6 +273,10 @@ fn without_the_certificate_nothing_is_delivered_until_it_is_back() {
     bench.vm("third");
     sink.wait(|messages| messages.iter().any(|message| names(&message.body) == ["third"]));
     let received = sink.received();
+    assert_eq!(super::told(&sink), ["first", "third"], "what was new before the start is told as changed");
+    let page = bench.pull(&changes, 9, "PT5S");
+    let kept = page.contains("__InstanceModificationEvent") && names(&page).contains(&"second".to_owned());
+    assert!(kept, "{page}");
     assert!(received.iter().all(|message| subject(message).as_deref() == Some("CN=home")));
     bench.stop();
 }
@@ -287,5 +308,34 @@ fn a_certificate_that_was_renewed_is_shown_after_a_reload() {
     assert_eq!(shown, ["CN=home", "CN=home", "CN=renewed"], "one that cannot be used changes nothing");
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(bound.received().len(), 2, "the certificate that was named is not there any more");
+    bench.stop();
+}
+
+//= EVT-33
+#[test]
+fn events_that_waited_for_the_certificate_arrive_when_it_is_back() {
+    let (lab, directory) = (Lab::new(), tempfile::tempdir().unwrap());
+    let sink = || Sink::start_over_tls(Manner::Accept, lab.authority.sink(&lab.authority, true));
+    let (bound, other) = (sink(), sink());
+    let bench = lab.start(directory.path());
+    let impatient = "<w:ConnectionRetry Total=\"2\">PT0.1S</w:ConnectionRetry><w:Heartbeats>PT1S</w:Heartbeats>";
+    let delivery = auth("") + impatient;
+    taken(&subscribe(&bench, (PUSH, &bound), ("", &delivery), &named(&lab.thumbprint("sinks.pem"))));
+    taken(&subscribe(&bench, (PUSH, &other), ("", &auth("")), ""));
+    bound.wait(|messages| !messages.is_empty());
+    let put_back = lab.swap("another");
+    bench.live.server.reload_certificate();
+    bench.vm("first");
+    other.wait(|messages| messages.len() == 1);
+    // Longer than all its retries would take.
+    std::thread::sleep(Duration::from_secs(2));
+    bench.vm("second");
+    other.wait(|messages| messages.len() == 2);
+    assert!(super::told(&bound).is_empty(), "the certificate that was named is not there");
+    put_back();
+    bench.live.server.reload_certificate();
+    bound.wait(|messages| messages.iter().map(|message| names(&message.body).len()).sum::<usize>() == 2);
+    assert_eq!(super::told(&bound), ["first", "second"]);
+    assert!(bound.received().iter().all(|message| subject(message).as_deref() == Some("CN=home")));
     bench.stop();
 }
