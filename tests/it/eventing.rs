@@ -408,3 +408,28 @@ fn a_subscription_that_an_earlier_server_stored_is_its_users_from_then_on() {
     assert!(bench.pull(&context, 5, "PT0.1S").contains("InvalidEnumerationContext"));
     bench.stop();
 }
+
+#[test]
+fn a_stored_subscription_to_what_is_not_told_any_more_ends_with_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sink, other) = (Sink::start(Manner::Accept), Sink::start(Manner::Accept));
+    let bench = Bench::start(directory.path(), |_| ());
+    assert!(bench.subscribe(PUSH, Some(&sink.url()), "", "").contains("SubscribeResponse"));
+    bench.stop();
+    stored(directory.path(), |record| {
+        let filter = record["record"]["filter"].as_str().unwrap();
+        record["record"]["filter"] = filter.replace("Msvm_ReplicationRelationship", "Msvm_ReplicationService").into();
+    });
+    let bench = Bench::start(directory.path(), |_| ());
+    sink.wait(|messages| !messages.is_empty());
+    let end = sink.received().pop().unwrap().body;
+    assert!(end.contains("<e:SubscriptionEnd>") && end.contains("does not tell such events any more"), "{end}");
+    assert!(bench.subscribe(PUSH, Some(&other.url()), "", "").contains("SubscribeResponse"));
+    bench.vm("web01");
+    other.wait(|messages| messages.len() == 1);
+    bench.stop();
+    let store = RedbStore::open(&directory.path().join("failbackd.redb")).unwrap();
+    for rows in ["/subscription/", "/subscribed/"] {
+        assert_eq!(store.list(rows, None, 9).unwrap().len(), 1, "nothing is left of it in {rows}");
+    }
+}

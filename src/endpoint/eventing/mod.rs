@@ -159,13 +159,13 @@ impl Endpoint {
     /// Takes in a subscription that was stored, of an owner who may see this much; the error says why it cannot go on.
     pub fn restore_subscription(
         &self,
-        record: Record,
+        record: Arc<Record>,
         progress: Progress,
         permissions: Option<Permissions>,
         now: Timestamp,
     ) -> Result<(), Fault> {
         let interest = self.interest(&record)?;
-        self.events.table().insert(self, Arc::new(record), (interest, permissions), progress, now);
+        self.events.table().insert(self, record, (interest, permissions), progress, now);
         Ok(())
     }
 
