@@ -6,6 +6,7 @@
 mod sinks;
 mod stored;
 mod tls;
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,8 +110,7 @@ impl Eventing {
                 Standing::Gone | Standing::Unknown => None,
             };
             let record = Arc::new(record);
-            if let Err(fault) =
-                eventing.endpoint.restore_subscription(Arc::clone(&record), progress, permissions, now)
+            if let Err(fault) = eventing.endpoint.restore_subscription(Arc::clone(&record), progress, permissions, now)
             {
                 tracing::warn!(subscription = %id, reason = %fault.reason, "a stored subscription cannot go on");
                 untellable.push(Ended { record, reason: UNTELLABLE });

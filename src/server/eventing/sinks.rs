@@ -26,6 +26,7 @@ use crate::xml::text::decode;
 use crate::xml::{Document, Limits};
 
 use super::tls::{Kind, SinkTls, SinkTlsError, Unsettled};
+use super::witness::Witness;
 
 /// Connections to one sink at the same time. A sink that stalls holds these and no others.
 const CONNECTIONS_MAX: usize = 8;
@@ -273,8 +274,19 @@ impl Sinks {
     ) -> Result<SinkConnection, Unsent> {
         let unreachable = || Unsent::Failed("the sink is none that may be sent to".to_owned());
         let address = self.resolve(target).await.ok_or_else(unreachable)?;
-        let opened = SinkConnection::open(target, address, tls.map(|(_, config)| config)).await;
-        opened.map_err(|error| Unsent::Failed(error.to_string()))
+        let (config, witness) = match tls {
+            Some((kind, config)) if kind.shows() => {
+                let (config, witness) = Witness::of(&config);
+                (Some(config), Some(witness))
+            }
+            tls => (tls.map(|(_, config)| config), None),
+        };
+        let opened = SinkConnection::open(target, address, config).await;
+        let opened = opened.map_err(|error| Unsent::Failed(error.to_string()))?;
+        match witness.map_or(Ok(()), |witness| witness.check()) {
+            Ok(()) => Ok(opened),
+            Err(problem) => Err(Unsent::Unready(problem.to_owned())),
+        }
     }
 
     fn route(&self, target: &SinkTarget) -> Arc<Route> {

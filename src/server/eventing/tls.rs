@@ -84,6 +84,13 @@ pub(super) struct Kind {
     shows: bool,
 }
 
+impl Kind {
+    /// Whether the sink is to see the certificate.
+    pub(super) const fn shows(self) -> bool {
+        self.shows
+    }
+}
+
 impl SinkTls {
     pub(super) fn open(config: &EventingConfig) -> Result<Self, SinkTlsError> {
         let trust = config.authorities().map_or(Trust::System, |file| Trust::Authority(file.to_owned()));
@@ -106,7 +113,7 @@ impl SinkTls {
     }
 
     /// The settings for the sink of a subscription. Where its subscriber wants the sink to see a certificate, it sees
-    /// that one or gets nothing.
+    /// that one or gets nothing: whoever connects asks a [`Witness`](super::witness::Witness).
     //= EVT-33
     pub(super) fn settings(&self, wanted: Option<&WantedCertificate>) -> Result<(Kind, Arc<ClientConfig>), Unsettled> {
         let current = self.current.load();

@@ -8,8 +8,8 @@ use failbackd::config::Config;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::sink::{Manner, Message, Sink};
 use super::{Bench, EVENTING, NEW_VMS, PULL_MODE, PUSH, PUSH_WITH_ACK, context_of, names};
@@ -49,14 +49,24 @@ impl Authority {
     /// What a sink shows, which lets in whoever shows a certificate that `clients` issued; with `lenient` also who
     /// shows none.
     fn sink(&self, clients: &Self, lenient: bool) -> Arc<ServerConfig> {
-        let (certificate, key) = self.issue("sink", ExtendedKeyUsagePurpose::ServerAuth);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(clients.certificate.der().clone()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
         let verifier = if lenient { verifier.allow_unauthenticated() } else { verifier };
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_client_cert_verifier(verifier.build().unwrap());
+        self.named(config.with_client_cert_verifier(verifier.build().unwrap()))
+    }
+
+    /// What a sink shows that asks nobody for a certificate.
+    fn careless_sink(&self, version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        self.named(config.with_no_client_auth())
+    }
+
+    fn named(&self, config: ConfigBuilder<ServerConfig, WantsServerCert>) -> Arc<ServerConfig> {
+        let (certificate, key) = self.issue("sink", ExtendedKeyUsagePurpose::ServerAuth);
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         Arc::new(config.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap())
     }
@@ -236,6 +246,33 @@ fn a_sink_that_does_not_take_the_certificate_gets_nothing() {
     }
     assert!(choosy.received().is_empty() && false_one.received().is_empty());
     assert_eq!(strict.received().len(), 1, "neither the event nor the end came without the certificate");
+    bench.stop();
+}
+
+//= EVT-33
+#[test]
+fn a_sink_that_asks_for_no_certificate_gets_nothing_from_those_who_are_to_show_one() {
+    let (lab, directory) = (Lab::new(), tempfile::tempdir().unwrap());
+    let bench = lab.start(directory.path());
+    let retry = "<w:ConnectionRetry Total=\"1\">PT0.1S</w:ConnectionRetry>";
+    for (version, vms) in [(&rustls::version::TLS12, ["a", "b"]), (&rustls::version::TLS13, ["c", "d"])] {
+        let careless = Sink::start_over_tls(Manner::Accept, lab.authority.careless_sink(version));
+        let answer = subscribe(&bench, (PUSH, &careless), ("", &format!("{}{retry}", auth(""))), "");
+        taken(&answer);
+        taken(&subscribe(&bench, (PUSH, &careless), ("", ""), ""));
+        bench.vm(vms[0]);
+        careless.wait(|messages| messages.len() == 1);
+        // Longer than its retry would take; the second try is after a second.
+        std::thread::sleep(Duration::from_millis(1_300));
+        bench.vm(vms[1]);
+        careless.wait(|messages| messages.len() == 2);
+        assert_eq!(super::told(&careless), vms, "{version:?}: those that need no certificate, once");
+        assert!(careless.received().iter().all(|message| scheme(message).is_empty()));
+        let identifier = super::between(&answer, "eventing\">", "<").unwrap();
+        let header = format!("<e:Identifier>{identifier}</e:Identifier>");
+        let status = bench.ask(&format!("{EVENTING}GetStatus"), &header, "<e:GetStatus/>");
+        assert!(status.contains("GetStatusResponse"), "the events wait: {status}");
+    }
     bench.stop();
 }
 
