@@ -366,10 +366,12 @@ fn relates_to(seen: &Seen<'_>) -> Option<String> {
         return None;
     }
     let got = read(seen.document, "string(/s:Envelope/s:Header/a:RelatesTo)");
-    // A fault about XML that the service refuses to read may have no RelatesTo, but never a wrong one.
+    // A fault about XML that the service refuses to read, or about the MessageID itself, may have no RelatesTo, but
+    // never a wrong one.
+    let is_text = is_true(request, "not(/s:Envelope/s:Header/a:MessageID/*)");
     let may_lack = seen.received.fault.is_some()
         && got.is_empty()
-        && (is_hostile(request) || sent.chars().count() > MESSAGE_ID_CHARACTERS_MAX);
+        && (is_hostile(request) || !is_text || sent.chars().count() > MESSAGE_ID_CHARACTERS_MAX);
     let shown = |text: &str| text.chars().take(100).collect::<String>();
     unless(got == sent || may_lack, || format!("RelatesTo is {:?}, the MessageID was {:?}", shown(&got), shown(&sent)))
 }

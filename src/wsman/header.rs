@@ -105,6 +105,11 @@ pub(super) fn is_known(namespace: &str, local: &str) -> bool {
     }
 }
 
+/// The text of a block that holds nothing else: of another there is no text that an answer could repeat.
+fn text(block: Element<'_>) -> Option<Cow<'_, str>> {
+    block.children().next().is_none().then(|| trimmed(block))
+}
+
 /// The known header blocks of a message, sorted by name.
 #[derive(Debug, Default)]
 pub(super) struct Headers<'d> {
@@ -137,9 +142,9 @@ impl<'d> Headers<'d> {
         for block in envelope.blocks() {
             if block.namespace() == name::WSMAN_MS {
                 match block.local() {
-                    "OperationID" => correlation.operation_id = Some(trimmed(block)),
-                    "SequenceId" => correlation.sequence_id = Some(trimmed(block)),
-                    "ActivityId" => correlation.activity_id = Some(trimmed(block)),
+                    "OperationID" => correlation.operation_id = text(block),
+                    "SequenceId" => correlation.sequence_id = text(block),
+                    "ActivityId" => correlation.activity_id = text(block),
                     _ => {}
                 }
             }
@@ -150,7 +155,7 @@ impl<'d> Headers<'d> {
                 *slot = Some(block);
             }
         }
-        correlation.relates_to = headers.message_id.map(trimmed).filter(|id| !id.is_empty());
+        correlation.relates_to = headers.message_id.and_then(text).filter(|id| !id.is_empty());
         correlation.reply_parameters = headers.repeated(headers.reply_to).unwrap_or_default();
         correlation.fault_parameters = headers.repeated(headers.fault_to);
         correlation.envelope_octets_max = headers.envelope_octets_max().ok().flatten();

@@ -137,6 +137,8 @@ fn bad_headers() {
     for tag in ["<a:To>", "<a:MessageID>", "<w:OperationTimeout>"] {
         is_refused(&get(tag, &format!("{tag}<x/>")), header, 2_150_858_767); //= ADR-09
     }
+    let half_an_id = get("<a:MessageID>", "<a:MessageID><x/>");
+    assert_eq!(decode(&parse(&half_an_id)).0.relates_to, None, "half of an id would be another one");
     is_refused(&get("512000<", "512<x/>000<"), header, 2_150_858_767);
     is_refused(&get(uri::GET, &format!("{}<x/>", uri::GET)), header, 2_150_858_767);
     for timeout in ["P", "abc", "-PT5S", "2024-01-01T00:00:00Z", ""] {
