@@ -201,12 +201,21 @@ impl Sinks {
             }
             Unsent::Unready(problem) => problem,
         };
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| WARNED <= at.elapsed()) {
-            *warned = Some(Instant::now());
+        if self.may_warn() {
             let (message_id, owner) = (Message::SINK_CERTIFICATE_MISSING.id, &record.owner.name);
             tracing::warn!(message_id, subscription = %record.id, owner, problem, "events are not delivered");
+        } else {
+            tracing::debug!(subscription = %record.id, problem, "events are not delivered");
         }
+    }
+
+    fn may_warn(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|at| WARNED <= at.elapsed());
+        if due {
+            *warned = Some(Instant::now());
+        }
+        due
     }
 
     async fn send(&self, turn: &Turn, record: &Record, message: Bytes) -> Result<SinkAnswer, Unsent> {
@@ -275,7 +284,7 @@ impl Sinks {
         let unreachable = || Unsent::Failed("the sink is none that may be sent to".to_owned());
         let address = self.resolve(target).await.ok_or_else(unreachable)?;
         let (config, witness) = match tls {
-            Some((kind, config)) if kind.shows() => {
+            Some((kind, config)) if kind.shows => {
                 let (config, witness) = Witness::of(&config);
                 (Some(config), Some(witness))
             }

@@ -79,16 +79,10 @@ pub(super) enum Unsettled {
 /// By what a connection over TLS differs from others to the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
-    reading: u64,
+    /// By which reading of the files it was made.
+    pub(super) reading: u64,
     /// Whether the certificate is shown.
-    shows: bool,
-}
-
-impl Kind {
-    /// Whether the sink is to see the certificate.
-    pub(super) const fn shows(self) -> bool {
-        self.shows
-    }
+    pub(super) shows: bool,
 }
 
 impl SinkTls {
