@@ -231,7 +231,7 @@ impl Sinks {
         record: &Record,
         message: Bytes,
     ) -> Result<SinkAnswer, Unsent> {
-        let tls = self.security(target, record)?;
+        let tls = self.security(target, record).await?;
         let kind = tls.as_ref().map(|(kind, _)| *kind);
         let authorization = authorization(record);
         let content_type = if record.delivery.utf16 {
@@ -263,13 +263,17 @@ impl Sinks {
     }
 
     /// How a sink is spoken to over TLS; none over clear text, where no certificate can be shown.
-    fn security(&self, target: &SinkTarget, record: &Record) -> Result<Option<(Kind, Arc<ClientConfig>)>, Unsent> {
+    async fn security(
+        &self,
+        target: &SinkTarget,
+        record: &Record,
+    ) -> Result<Option<(Kind, Arc<ClientConfig>)>, Unsent> {
         let wanted = record.delivery.certificate.as_ref();
         if !target.secure {
             let unready = || Unsent::Unready("a certificate cannot be shown over clear text".to_owned());
             return wanted.map_or(Ok(None), |_| Err(unready()));
         }
-        let settings = self.tls.settings(wanted).map_err(|unsettled| match unsettled {
+        let settings = self.tls.settings(wanted).await.map_err(|unsettled| match unsettled {
             Unsettled::Unmet(unmet) => Unsent::Unready(unmet.to_string()),
             Unsettled::Untrusting(problem) => Unsent::Failed(problem),
         })?;
