@@ -182,6 +182,18 @@ fn forbidden(body: &[u8]) -> String {
     format!("the target refuses this way to log in (HTTP 403: {text}); --auth ntlm and https are others")
 }
 
+/// Whether the second user gets in: every case about that user would else tell of the password alone.
+pub(crate) fn probe_reader(session: &mut Session, fixtures: &Fixtures) -> Result<(), String> {
+    let http = Http { auth: Some("reader".to_owned()), ..Http::default() };
+    let step = Step { template: "identify".to_owned(), http, ..Step::default() };
+    let came = session.exchange(&step, fixtures)?;
+    match came.answers.first().map(|received| received.answer.status) {
+        Some(401) => Err("the target refuses the credentials of the second user (HTTP 401)".to_owned()),
+        Some(_) => Ok(()),
+        None => Err(format!("the target does not answer the second user: {}", came.summary())),
+    }
+}
+
 /// Probes the target, of which some is known before. The error means that nothing can be tested at all.
 pub(crate) fn probe(session: &mut Session, known: Fixtures, many_uri: &str) -> Result<Fixtures, String> {
     let mut fixtures = known;

@@ -108,6 +108,9 @@ fn test(arguments: &Arguments, catalog: &Catalog, selection: &Selection, file: &
     session.profile = selection.profile;
     let known = file.fixtures()?;
     let fixtures = fixture::probe(&mut session, known, &file.fixture.many_uri).map_err(Stop::Unreachable)?;
+    if permissions.contains("reader") {
+        fixture::probe_reader(&mut session, &fixtures).map_err(Stop::Unreachable)?;
+    }
     if arguments.dry_run {
         show::dry_run(catalog, selection, &fixtures, &permissions);
         return Ok(ExitCode::SUCCESS);

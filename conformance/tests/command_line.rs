@@ -48,6 +48,7 @@ fn program(arguments: &[&str]) -> Command {
         .args(arguments)
         .env_remove("WSMAN_USER")
         .env_remove("WSMAN_PASSWORD")
+        .env_remove("WSMAN_READER_USER")
         .env("WSMAN_SINK_PASSWORD", "secret-1");
     command
 }
@@ -102,6 +103,16 @@ fn a_target_that_refuses_the_login_in_words_has_the_word() {
     assert_eq!(output.status.code(), Some(3));
     let told = text(&output);
     assert!(told.contains("No passwords in the clear.") && told.contains("--auth ntlm"), "{told}");
+}
+
+#[test]
+fn a_second_user_who_is_not_let_in_is_told_before_anything_is_judged() {
+    let good = Running::quirks("");
+    let mut command = program(&["--target", &good.url, "--only", "SEC-05"]);
+    command.env("WSMAN_USER", "lab").env("WSMAN_PASSWORD", "secret-1");
+    let output = command.env("WSMAN_READER_USER", "nobody").env("WSMAN_READER_PASSWORD", "x").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output).contains("credentials of the second user"), "{}", text(&output));
 }
 
 #[test]

@@ -289,7 +289,7 @@ messages! {
         "A file of the recording cannot be written; the server goes on without it",
         ["Free space on the volume of the recording, or correct the directory's permissions."];
     SINK_CERTIFICATE_MISSING = "FBD4025", "Could not deliver events to the sink of", cause::CONFIGURATION,
-        "The sink is to be shown a certificate that the server does not have; nothing is sent without it",
+        "The server lacks the certificate that the sink is to see, or the sink does not ask for it: nothing is sent",
         [
             "Name the certificate and its key in [eventing], and start the server again.",
             "Where the certificate was replaced, let the subscriber subscribe anew, with the new thumbprint.",

@@ -387,6 +387,19 @@ fn stored(data_dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> serde
     record["record"]["owner"].clone()
 }
 
+/// Whether each subscription that is stored asks for a certificate, and the version of its record.
+fn versions(data_dir: &Path) -> Vec<(bool, u64)> {
+    let store = RedbStore::open(&data_dir.join("failbackd.redb")).unwrap();
+    let rows = store.list("/subscription/", None, 9).unwrap();
+    let read = |octets: &[u8]| {
+        let stored: serde_json::Value = serde_json::from_slice(octets).unwrap();
+        (!stored["record"]["delivery"]["certificate"].is_null(), stored["version"].as_u64().unwrap())
+    };
+    let mut versions: Vec<_> = rows.iter().map(|(_, row)| read(&row.octets)).collect();
+    versions.sort_unstable();
+    versions
+}
+
 #[test]
 fn a_subscription_that_an_earlier_server_stored_is_its_users_from_then_on() {
     let directory = tempfile::tempdir().unwrap();
@@ -407,4 +420,29 @@ fn a_subscription_that_an_earlier_server_stored_is_its_users_from_then_on() {
     let bench = Bench::start(directory.path(), |_| ());
     assert!(bench.pull(&context, 5, "PT0.1S").contains("InvalidEnumerationContext"));
     bench.stop();
+}
+
+#[test]
+fn a_stored_subscription_to_what_is_not_told_any_more_ends_with_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sink, other) = (Sink::start(Manner::Accept), Sink::start(Manner::Accept));
+    let bench = Bench::start(directory.path(), |_| ());
+    assert!(bench.subscribe(PUSH, Some(&sink.url()), "", "").contains("SubscribeResponse"));
+    bench.stop();
+    stored(directory.path(), |record| {
+        let filter = record["record"]["filter"].as_str().unwrap();
+        record["record"]["filter"] = filter.replace("Msvm_ReplicationRelationship", "Msvm_ReplicationService").into();
+    });
+    let bench = Bench::start(directory.path(), |_| ());
+    sink.wait(|messages| !messages.is_empty());
+    let end = sink.received().pop().unwrap().body;
+    assert!(end.contains("<e:SubscriptionEnd>") && end.contains("does not tell such events any more"), "{end}");
+    assert!(bench.subscribe(PUSH, Some(&other.url()), "", "").contains("SubscribeResponse"));
+    bench.vm("web01");
+    other.wait(|messages| messages.len() == 1);
+    bench.stop();
+    let store = RedbStore::open(&directory.path().join("failbackd.redb")).unwrap();
+    for rows in ["/subscription/", "/subscribed/"] {
+        assert_eq!(store.list(rows, None, 9).unwrap().len(), 1, "nothing is left of it in {rows}");
+    }
 }

@@ -56,6 +56,9 @@ pub enum Finished {
     Delivered,
     /// It could not be delivered; it is tried again later, unless this was the last try.
     Failed,
+    /// It was not sent: what its subscriber wants the sink to be shown is not there. It is tried again later, without
+    /// end.
+    Unready,
     /// The sink wants no more.
     Refused,
 }
@@ -229,6 +232,14 @@ impl Endpoint {
                 }
                 let record = table.remove(id)?;
                 Some(Ended { record, reason: "the sink could not be reached" })
+            }
+            //= EVT-33
+            Finished::Unready => {
+                if let Some(subscription) = table.get_mut(id) {
+                    subscription.defer(now);
+                }
+                table.schedule(id);
+                None
             }
             Finished::Refused => {
                 let record = table.remove(id)?;

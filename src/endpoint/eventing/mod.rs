@@ -143,9 +143,11 @@ pub struct Durable {
 }
 
 impl Endpoint {
-    /// Says which certificate sinks can be shown from now on. Subscriptions that want what there is not are refused.
+    /// Says which certificate sinks can be shown from now on. Subscriptions that want what there is not are refused;
+    /// what waited for one is tried again.
     pub fn set_source_certificate(&self, certificate: Option<SourceCertificate>) {
         self.events.certificate.store(certificate.map(Arc::new));
+        self.events.table().hope();
     }
 
     /// Begins eventing: what the view holds is the past.
@@ -157,13 +159,13 @@ impl Endpoint {
     /// Takes in a subscription that was stored, of an owner who may see this much; the error says why it cannot go on.
     pub fn restore_subscription(
         &self,
-        record: Record,
+        record: Arc<Record>,
         progress: Progress,
         permissions: Option<Permissions>,
         now: Timestamp,
     ) -> Result<(), Fault> {
         let interest = self.interest(&record)?;
-        self.events.table().insert(self, Arc::new(record), (interest, permissions), progress, now);
+        self.events.table().insert(self, record, (interest, permissions), progress, now);
         Ok(())
     }
 

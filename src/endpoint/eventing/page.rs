@@ -144,6 +144,7 @@ impl Table {
         subscription.told = dropped.unwrap_or(subscription.told);
         subscription.heard = now;
         subscription.failures = 0;
+        subscription.unready = 0;
         subscription.not_before = None;
         self.note_moved(id);
         self.pass(endpoint, id, until, now);

@@ -51,6 +51,8 @@ pub(crate) struct Subscription {
     pub(crate) heard: Timestamp,
     /// Deliveries that failed in a row, and before when there is no other.
     pub(crate) failures: u32,
+    /// How often in a row there was not what the sink is to be shown. That counts as no failure.
+    pub(crate) unready: u32,
     pub(crate) not_before: Option<Timestamp>,
     /// When it is to be looked at, as the timers have it.
     pub(crate) due: Option<Timestamp>,
@@ -81,6 +83,7 @@ impl Subscription {
             busy: false,
             heard: now,
             failures: 0,
+            unready: 0,
             not_before: None,
             due: None,
         }
@@ -175,11 +178,35 @@ impl Subscription {
         let wait_ms = match self.record.delivery.retry {
             Some(retry) if retry.total < self.failures => return false,
             Some(retry) => millis(retry.interval),
-            None => (BACK_OFF_MS << (self.failures - 1).min(6)).min(BACK_OFF_MAX_MS),
+            None => back_off_ms(self.failures),
         };
         self.not_before = Some(now.plus_ms(wait_ms));
         true
     }
+
+    /// Notes that a message was not sent, since the sink could not be shown what it is to be shown. That is for the
+    /// server's administrator to put right: the subscriber's retries are for sinks that do not answer.
+    pub(crate) fn defer(&mut self, now: Timestamp) {
+        self.busy = false;
+        self.lose();
+        self.unready = self.unready.saturating_add(1);
+        self.not_before = Some(now.plus_ms(back_off_ms(self.unready)));
+    }
+
+    /// Notes that there may be now what was not there: it is tried at once. False when nothing waited for it.
+    pub(crate) fn hope(&mut self) -> bool {
+        let waited = 0 < self.unready;
+        if waited {
+            self.unready = 0;
+            self.not_before = None;
+        }
+        waited
+    }
+}
+
+/// How long to wait after so many tries in a row that came to nothing.
+fn back_off_ms(tries: u32) -> u64 {
+    (BACK_OFF_MS << tries.saturating_sub(1).min(6)).min(BACK_OFF_MAX_MS)
 }
 
 /// The moment this much later.

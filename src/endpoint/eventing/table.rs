@@ -305,6 +305,14 @@ impl Table {
         self.schedule(id);
     }
 
+    /// Lets those try at once that wait for what their sinks are to be shown.
+    pub(crate) fn hope(&mut self) {
+        let waited = self.subscriptions.iter_mut().filter_map(|(id, subscription)| subscription.hope().then_some(*id));
+        for id in waited.collect::<Vec<_>>() {
+            self.schedule(id);
+        }
+    }
+
     /// Puts a subscription where it belongs on the wheel.
     pub(crate) fn schedule(&mut self, id: Uuid) {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return };

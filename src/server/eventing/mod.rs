@@ -6,6 +6,7 @@
 mod sinks;
 mod stored;
 mod tls;
+mod witness;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,9 @@ const PROGRESS_TICKS: u32 = 5;
 const STORE_TICKS: u32 = 10;
 /// How often idle connections are looked at.
 const SWEEP_TICKS: u32 = 100;
+
+/// Why a stored subscription ends with the start of a server that would refuse it.
+const UNTELLABLE: &str = "this server does not tell such events any more";
 
 /// What eventing is made of.
 pub(super) struct Parts<'p> {
@@ -97,6 +101,7 @@ impl Eventing {
         // Handed in before anybody is served, so that nothing newer is written over; nobody waits for it.
         let mut put_right: Vec<(Uuid, Commit)> = Vec::new();
         put_right.extend(contents.orphans.into_iter().map(|id| (id, eventing.store.commit(stored::gone(id)))));
+        let mut untellable = Vec::new();
         for (record, progress) in contents.records {
             let id = record.id;
             let (record, changed) = eventing.with_account(record);
@@ -108,10 +113,14 @@ impl Eventing {
                 Standing::May(_, permissions) => Some(permissions),
                 Standing::Gone | Standing::Unknown => None,
             };
-            if let Err(fault) = eventing.endpoint.restore_subscription(record, progress, permissions, now) {
+            let record = Arc::new(record);
+            if let Err(fault) = eventing.endpoint.restore_subscription(Arc::clone(&record), progress, permissions, now)
+            {
                 tracing::warn!(subscription = %id, reason = %fault.reason, "a stored subscription cannot go on");
+                untellable.push(Ended { record, reason: UNTELLABLE });
             }
         }
+        eventing.act(Wakes { ended: untellable, ..Wakes::default() });
         tokio::spawn(async move {
             for (id, commit) in put_right {
                 if let Err(error) = commit.await {

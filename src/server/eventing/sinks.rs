@@ -26,6 +26,7 @@ use crate::xml::text::decode;
 use crate::xml::{Document, Limits};
 
 use super::tls::{Kind, SinkTls, SinkTlsError, Unsettled};
+use super::witness::Witness;
 
 /// Connections to one sink at the same time. A sink that stalls holds these and no others.
 const CONNECTIONS_MAX: usize = 8;
@@ -74,6 +75,16 @@ enum Unsent {
     Unready(String),
     /// The way to the sink, or the sink.
     Failed(String),
+}
+
+impl Unsent {
+    /// What becomes of the message.
+    const fn finished(&self) -> Finished {
+        match self {
+            Self::Unready(_) => Finished::Unready,
+            Self::Failed(_) => Finished::Failed,
+        }
+    }
 }
 
 /// The right to send one message to a sink.
@@ -166,8 +177,9 @@ impl Sinks {
         match self.send(&turn, record, message).await {
             Ok(answer) => judge(&answer, outgoing.acknowledged.then_some(outgoing.message_id)),
             Err(unsent) => {
+                let finished = unsent.finished();
                 self.log(record, unsent);
-                Finished::Failed
+                finished
             }
         }
     }
@@ -189,12 +201,21 @@ impl Sinks {
             }
             Unsent::Unready(problem) => problem,
         };
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| WARNED <= at.elapsed()) {
-            *warned = Some(Instant::now());
+        if self.may_warn() {
             let (message_id, owner) = (Message::SINK_CERTIFICATE_MISSING.id, &record.owner.name);
             tracing::warn!(message_id, subscription = %record.id, owner, problem, "events are not delivered");
+        } else {
+            tracing::debug!(subscription = %record.id, problem, "events are not delivered");
         }
+    }
+
+    fn may_warn(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|at| WARNED <= at.elapsed());
+        if due {
+            *warned = Some(Instant::now());
+        }
+        due
     }
 
     async fn send(&self, turn: &Turn, record: &Record, message: Bytes) -> Result<SinkAnswer, Unsent> {
@@ -210,7 +231,7 @@ impl Sinks {
         record: &Record,
         message: Bytes,
     ) -> Result<SinkAnswer, Unsent> {
-        let tls = self.security(target, record)?;
+        let tls = self.security(target, record).await?;
         let kind = tls.as_ref().map(|(kind, _)| *kind);
         let authorization = authorization(record);
         let content_type = if record.delivery.utf16 {
@@ -242,13 +263,17 @@ impl Sinks {
     }
 
     /// How a sink is spoken to over TLS; none over clear text, where no certificate can be shown.
-    fn security(&self, target: &SinkTarget, record: &Record) -> Result<Option<(Kind, Arc<ClientConfig>)>, Unsent> {
+    async fn security(
+        &self,
+        target: &SinkTarget,
+        record: &Record,
+    ) -> Result<Option<(Kind, Arc<ClientConfig>)>, Unsent> {
         let wanted = record.delivery.certificate.as_ref();
         if !target.secure {
             let unready = || Unsent::Unready("a certificate cannot be shown over clear text".to_owned());
             return wanted.map_or(Ok(None), |_| Err(unready()));
         }
-        let settings = self.tls.settings(wanted).map_err(|unsettled| match unsettled {
+        let settings = self.tls.settings(wanted).await.map_err(|unsettled| match unsettled {
             Unsettled::Unmet(unmet) => Unsent::Unready(unmet.to_string()),
             Unsettled::Untrusting(problem) => Unsent::Failed(problem),
         })?;
@@ -262,8 +287,19 @@ impl Sinks {
     ) -> Result<SinkConnection, Unsent> {
         let unreachable = || Unsent::Failed("the sink is none that may be sent to".to_owned());
         let address = self.resolve(target).await.ok_or_else(unreachable)?;
-        let opened = SinkConnection::open(target, address, tls.map(|(_, config)| config)).await;
-        opened.map_err(|error| Unsent::Failed(error.to_string()))
+        let (config, witness) = match tls {
+            Some((kind, config)) if kind.shows => {
+                let (config, witness) = Witness::of(&config);
+                (Some(config), Some(witness))
+            }
+            tls => (tls.map(|(_, config)| config), None),
+        };
+        let opened = SinkConnection::open(target, address, config).await;
+        let opened = opened.map_err(|error| Unsent::Failed(error.to_string()))?;
+        match witness.map_or(Ok(()), |witness| witness.check()) {
+            Ok(()) => Ok(opened),
+            Err(problem) => Err(Unsent::Unready(problem.to_owned())),
+        }
     }
 
     fn route(&self, target: &SinkTarget) -> Arc<Route> {

@@ -8,11 +8,11 @@ use failbackd::config::Config;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::sink::{Manner, Message, Sink};
-use super::{Bench, EVENTING, NEW_VMS, PUSH, PUSH_WITH_ACK, names};
+use super::{Bench, EVENTING, NEW_VMS, PULL_MODE, PUSH, PUSH_WITH_ACK, context_of, names};
 
 const PROFILE: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual";
 const TOKENS: &str = "<t:IssuedTokens xmlns:t=\"http://schemas.xmlsoap.org/ws/2005/02/trust\">\
@@ -49,14 +49,24 @@ impl Authority {
     /// What a sink shows, which lets in whoever shows a certificate that `clients` issued; with `lenient` also who
     /// shows none.
     fn sink(&self, clients: &Self, lenient: bool) -> Arc<ServerConfig> {
-        let (certificate, key) = self.issue("sink", ExtendedKeyUsagePurpose::ServerAuth);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(clients.certificate.der().clone()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
         let verifier = if lenient { verifier.allow_unauthenticated() } else { verifier };
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_client_cert_verifier(verifier.build().unwrap());
+        self.named(config.with_client_cert_verifier(verifier.build().unwrap()))
+    }
+
+    /// What a sink shows that asks nobody for a certificate.
+    fn careless_sink(&self, version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        self.named(config.with_no_client_auth())
+    }
+
+    fn named(&self, config: ConfigBuilder<ServerConfig, WantsServerCert>) -> Arc<ServerConfig> {
+        let (certificate, key) = self.issue("sink", ExtendedKeyUsagePurpose::ServerAuth);
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         Arc::new(config.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap())
     }
@@ -98,6 +108,17 @@ impl Lab {
     fn trust(&self, config: &mut Config) {
         config.eventing.delivery_timeout_ms = 5_000;
         config.eventing.authorities = self.file("authorities.pem");
+    }
+
+    /// Takes the server's certificate away, and leaves one with this name; what puts the old one back.
+    fn swap(&self, name: &str) -> impl FnOnce() + use<> {
+        let old = ["sinks.pem", "sinks.key"].map(|name| (self.file(name), std::fs::read(self.file(name)).unwrap()));
+        self.renew(name);
+        move || {
+            for (file, octets) in old {
+                std::fs::write(file, octets).unwrap();
+            }
+        }
     }
 
     /// The thumbprint of the server's certificate, or of the authority's.
@@ -230,6 +251,33 @@ fn a_sink_that_does_not_take_the_certificate_gets_nothing() {
 
 //= EVT-33
 #[test]
+fn a_sink_that_asks_for_no_certificate_gets_nothing_from_those_who_are_to_show_one() {
+    let (lab, directory) = (Lab::new(), tempfile::tempdir().unwrap());
+    let bench = lab.start(directory.path());
+    let retry = "<w:ConnectionRetry Total=\"1\">PT0.1S</w:ConnectionRetry>";
+    for (version, vms) in [(&rustls::version::TLS12, ["a", "b"]), (&rustls::version::TLS13, ["c", "d"])] {
+        let careless = Sink::start_over_tls(Manner::Accept, lab.authority.careless_sink(version));
+        let answer = subscribe(&bench, (PUSH, &careless), ("", &format!("{}{retry}", auth(""))), "");
+        taken(&answer);
+        taken(&subscribe(&bench, (PUSH, &careless), ("", ""), ""));
+        bench.vm(vms[0]);
+        careless.wait(|messages| messages.len() == 1);
+        // Longer than its retry would take; the second try is after a second.
+        std::thread::sleep(Duration::from_millis(1_300));
+        bench.vm(vms[1]);
+        careless.wait(|messages| messages.len() == 2);
+        assert_eq!(super::told(&careless), vms, "{version:?}: those that need no certificate, once");
+        assert!(careless.received().iter().all(|message| scheme(message).is_empty()));
+        let identifier = super::between(&answer, "eventing\">", "<").unwrap();
+        let header = format!("<e:Identifier>{identifier}</e:Identifier>");
+        let status = bench.ask(&format!("{EVENTING}GetStatus"), &header, "<e:GetStatus/>");
+        assert!(status.contains("GetStatusResponse"), "the events wait: {status}");
+    }
+    bench.stop();
+}
+
+//= EVT-33
+#[test]
 fn without_the_certificate_nothing_is_delivered_until_it_is_back() {
     let (lab, directory) = (Lab::new(), tempfile::tempdir().unwrap());
     let sink = Sink::start_over_tls(Manner::Accept, lab.authority.sink(&lab.authority, true));
@@ -237,11 +285,19 @@ fn without_the_certificate_nothing_is_delivered_until_it_is_back() {
     let bench = lab.start(directory.path());
     taken(&subscribe(&bench, (PUSH, &sink), ("", &auth("")), ""));
     taken(&subscribe(&bench, (PUSH, &other), ("", ""), ""));
+    let changes = NEW_VMS.replace("Creation", "Operation");
+    let body = format!(
+        "<e:Subscribe><e:Delivery Mode=\"{PULL_MODE}\"/><w:Filter \
+         Dialect=\"http://schemas.microsoft.com/wbem/wsman/1/WQL\">{changes}</w:Filter></e:Subscribe>"
+    );
+    let changes = context_of(&bench.ask(&format!("{EVENTING}Subscribe"), "", &body));
     bench.vm("first");
     sink.wait(|messages| messages.len() == 1);
     other.wait(|messages| messages.len() == 1);
     bench.stop();
 
+    let stored = super::versions(directory.path());
+    assert_eq!(stored, [(false, 1), (false, 1), (true, 2)], "an older server delivers nothing without the certificate");
     // The sink would take the event from anybody, and the other one, which did not ask for the certificate, gets it.
     let bench = Bench::start(directory.path(), |config| lab.trust(config));
     bench.vm("second");
@@ -256,6 +312,10 @@ fn without_the_certificate_nothing_is_delivered_until_it_is_back() {
     bench.vm("third");
     sink.wait(|messages| messages.iter().any(|message| names(&message.body) == ["third"]));
     let received = sink.received();
+    assert_eq!(super::told(&sink), ["first", "third"], "what was new before the start is told as changed");
+    let page = bench.pull(&changes, 9, "PT5S");
+    let kept = page.contains("__InstanceModificationEvent") && names(&page).contains(&"second".to_owned());
+    assert!(kept, "{page}");
     assert!(received.iter().all(|message| subject(message).as_deref() == Some("CN=home")));
     bench.stop();
 }
@@ -287,5 +347,34 @@ fn a_certificate_that_was_renewed_is_shown_after_a_reload() {
     assert_eq!(shown, ["CN=home", "CN=home", "CN=renewed"], "one that cannot be used changes nothing");
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(bound.received().len(), 2, "the certificate that was named is not there any more");
+    bench.stop();
+}
+
+//= EVT-33
+#[test]
+fn events_that_waited_for_the_certificate_arrive_when_it_is_back() {
+    let (lab, directory) = (Lab::new(), tempfile::tempdir().unwrap());
+    let sink = || Sink::start_over_tls(Manner::Accept, lab.authority.sink(&lab.authority, true));
+    let (bound, other) = (sink(), sink());
+    let bench = lab.start(directory.path());
+    let impatient = "<w:ConnectionRetry Total=\"2\">PT0.1S</w:ConnectionRetry><w:Heartbeats>PT1S</w:Heartbeats>";
+    let delivery = auth("") + impatient;
+    taken(&subscribe(&bench, (PUSH, &bound), ("", &delivery), &named(&lab.thumbprint("sinks.pem"))));
+    taken(&subscribe(&bench, (PUSH, &other), ("", &auth("")), ""));
+    bound.wait(|messages| !messages.is_empty());
+    let put_back = lab.swap("another");
+    bench.live.server.reload_certificate();
+    bench.vm("first");
+    other.wait(|messages| messages.len() == 1);
+    // Longer than all its retries would take.
+    std::thread::sleep(Duration::from_secs(2));
+    bench.vm("second");
+    other.wait(|messages| messages.len() == 2);
+    assert!(super::told(&bound).is_empty(), "the certificate that was named is not there");
+    put_back();
+    bench.live.server.reload_certificate();
+    bound.wait(|messages| messages.iter().map(|message| names(&message.body).len()).sum::<usize>() == 2);
+    assert_eq!(super::told(&bound), ["first", "second"]);
+    assert!(bound.received().iter().all(|message| subject(message).as_deref() == Some("CN=home")));
     bench.stop();
 }

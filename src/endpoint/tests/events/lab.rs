@@ -221,9 +221,8 @@ impl Lab {
     pub(super) fn restore(&self, records: &[Arc<Record>], progress: &[(Uuid, Progress)]) {
         for record in records {
             let stored = progress.iter().rfind(|(id, _)| *id == record.id).map(|(_, progress)| *progress);
-            let record = Record::clone(record);
             self.endpoint
-                .restore_subscription(record, stored.unwrap(), Some(Permissions::unlimited()), self.now())
+                .restore_subscription(Arc::clone(record), stored.unwrap(), Some(Permissions::unlimited()), self.now())
                 .unwrap();
         }
     }

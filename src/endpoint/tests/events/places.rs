@@ -1,5 +1,7 @@
 //! Places in the row of events: bookmarks, what is dropped, and what a restart goes on from.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -111,7 +113,7 @@ fn a_restart_goes_on_where_it_stopped() {
     let moved = lab.endpoint.moved_subscriptions(false, lab.now());
     lab.touch_job(2, "missed");
     let restarted = lab.restarted(EventLimits::default());
-    let record: Record = serde_json::from_slice(&stored).unwrap();
+    let record: Arc<Record> = serde_json::from_slice(&stored).unwrap();
     restarted.endpoint.restore_subscription(record, moved[0].1, None, restarted.now()).unwrap();
     assert_eq!(statuses(&restarted.pull(&context, 9)), ["missed"], "once, and nothing that was told before");
     restarted.touch_job(1, "after");

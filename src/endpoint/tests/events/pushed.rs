@@ -106,6 +106,46 @@ fn retries_are_counted_and_a_refusal_ends_it_at_once() {
     assert!(matches!(lab.next(id), Next::Nothing));
 }
 
+//= EVT-08, EVT-33
+#[test]
+fn what_waits_for_a_certificate_waits_without_end_and_loses_no_retries() {
+    let lab = Lab::new();
+    let retry = "<w:ConnectionRetry Total=\"2\">PT3S</w:ConnectionRetry><w:Heartbeats>PT2S</w:Heartbeats>";
+    let id = lab.pushed(PUSH_MODE, retry, "");
+    let finish = |finished: Finished| {
+        let (message, text) = lab.message(id);
+        (lab.endpoint.finish_message(&message, finished, lab.now()).is_some(), text)
+    };
+    let due = || lab.endpoint.due_events(lab.now()).sends;
+    lab.later(2_000);
+    assert_eq!(due(), [id]);
+    for wait in [1_000, 2_000] {
+        let (ended, text) = finish(Finished::Unready);
+        assert!(!ended && text.contains("wsman/Heartbeat</a:Action>"), "{text}");
+        assert!(!matches!(lab.next(id), Next::Send(_)), "not before its time");
+        lab.later(wait - 1);
+        assert!(due().is_empty(), "{wait}");
+        lab.later(1);
+        assert_eq!(due(), [id], "{wait}");
+    }
+    lab.touch_job(1, "x");
+    for _ in 0..2 {
+        assert!(!finish(Finished::Failed).0, "those before were no failures");
+        lab.later(3_000);
+        assert_eq!(due(), [id]);
+    }
+    for _ in 0..20 {
+        let (ended, text) = finish(Finished::Unready);
+        assert_eq!((ended, statuses(&text).last().map(String::as_str)), (false, Some("x")), "the same event again");
+        lab.later(60_000);
+        assert_eq!(due(), [id]);
+    }
+    assert!(!finish(Finished::Unready).0 && due().is_empty());
+    lab.endpoint.set_source_certificate(None);
+    assert_eq!(due(), [id], "there may be another certificate now: it is tried at once");
+    assert!(finish(Finished::Failed).0, "nor were the failures before forgotten");
+}
+
 //= EVT-08
 #[test]
 fn zero_retries_are_none() {
