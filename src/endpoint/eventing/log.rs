@@ -12,10 +12,10 @@ use crate::cim::Schema;
 use crate::job::Timestamp;
 use crate::replication::{Transition, View};
 
-use super::Position;
 use super::facts::Facts;
 use super::interest::Interest;
 use super::render::Rendered;
+use super::{NoPosition, Position, position};
 
 /// Places from here on are those of changes that the store does not number. They begin with the microsecond of the
 /// start, so that they grow over a restart: nobody makes a million changes in a second.
@@ -121,6 +121,7 @@ impl Log {
             self.last = position.end();
             self.entries.push_back(Entry::new(position, at, transition, true));
         }
+        self.complete = self.last.revision;
     }
 
     /// Notes that a restart may place the change of this place and revision earlier.
@@ -179,6 +180,26 @@ impl Log {
         let late = self.late.get(first).map(|(_, revision)| revision.saturating_sub(1));
         let end = Position::end_of(late.map_or(self.complete, |before| before.min(self.complete)));
         position.min(end)
+    }
+
+    /// A place as a bookmark tells it. Where a restart has to go back, it also says by which start of the server the
+    /// place holds, and behind which revision to go on after another.
+    pub(crate) fn bookmark(&self, position: Position) -> String {
+        let safe = self.safe(position);
+        if safe == position {
+            position.to_string()
+        } else {
+            format!("{position}-{}-{}", self.unnumbered, safe.revision)
+        }
+    }
+
+    /// The place that a bookmark tells.
+    pub(crate) fn place_of(&self, bookmark: &str) -> Result<Position, NoPosition> {
+        let Some((position, rest)) = bookmark.split_once('-') else { return bookmark.parse() };
+        let (start, revision) = rest.split_once('-').ok_or(NoPosition)?;
+        let (start, revision): (u64, u64) = (position::number(start)?, position::number(revision)?);
+        let position: Position = position.parse()?;
+        Ok(if start == self.unnumbered { position } else { position.min(Position::end_of(revision)) })
     }
 
     /// The changes that have something behind a place.

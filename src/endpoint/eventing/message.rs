@@ -193,7 +193,7 @@ impl Endpoint {
             return Next::Nothing;
         }
         table.under_way(record.id, batch.until);
-        let bookmark = (record.bookmarks && !batch.is_empty()).then(|| table.log.safe(batch.until).to_string());
+        let bookmark = (record.bookmarks && !batch.is_empty()).then(|| table.log.bookmark(batch.until));
         drop(table);
         Next::Send(outgoing(record, message_id, batch, bookmark.as_deref()))
     }
