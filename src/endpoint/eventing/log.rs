@@ -222,9 +222,4 @@ impl Log {
     pub(crate) fn taken_in(&self) -> u64 {
         self.taken_in
     }
-
-    /// How many changes it is to hold.
-    pub(crate) fn max(&self) -> usize {
-        self.max
-    }
 }

@@ -11,7 +11,7 @@ use super::record::Progress;
 use super::subscription::Subscription;
 use super::table::Table;
 
-/// All places are looked at when an eighth of the log is new, but not more often than this.
+/// All places are looked at when anything is new, but not more often than this.
 const SWEEP_MS: u64 = 30_000;
 
 /// What is to be stored.
@@ -42,8 +42,7 @@ impl Table {
     pub(crate) fn moved(&mut self, all: bool, now: Timestamp) -> Vec<(Uuid, Progress)> {
         let moved = std::mem::take(&mut self.places.moved);
         let (end, taken_in) = (self.log.last(), self.log.taken_in());
-        let much = u64::try_from(self.log.max().div_ceil(8)).unwrap_or(u64::MAX);
-        let sweeps = all || (much <= taken_in.saturating_sub(self.places.swept) && self.places.next_sweep <= now);
+        let sweeps = all || (taken_in != self.places.swept && self.places.next_sweep <= now);
         let (mut changed, log, places) = (Vec::new(), &self.log, &mut self.places);
         let mut note = |id: Uuid, subscription: &mut Subscription| {
             let progress = subscription.progress(end);

@@ -151,7 +151,7 @@ fn context_of(record: &Record) -> String {
 
 #[test]
 fn a_quiet_subscription_has_its_place_stored_now_and_then() {
-    let limits = EventLimits { changes_max: 64, ..EventLimits::default() };
+    let limits = EventLimits::default();
     let lab = Lab::with(limits.clone());
     lab.pulled(&JOBS.replace("Msvm_ConcreteJob", "Msvm_ReplicationRelationship"), "");
     let mut written = Vec::new();
@@ -161,6 +161,10 @@ fn a_quiet_subscription_has_its_place_stored_now_and_then() {
         written.extend(stored(&lab, false));
     }
     assert!((5..=7).contains(&written.len()), "few writes, not one a tick: {}", written.len());
+    lab.later(30_000);
+    written.extend(stored(&lab, false));
+    lab.later(30_000);
+    assert!(stored(&lab, false).is_empty(), "nothing is new");
     let records = lab.endpoint.subscription_records();
     let restarted = lab.restarted(limits);
     restarted.restore(&records, &written);
