@@ -375,6 +375,21 @@ fn a_user_who_is_made_anew_has_none_of_the_old_ones_subscriptions() {
     bench.stop();
 }
 
+#[test]
+fn each_of_many_that_end_at_once_is_told() {
+    const MANY: usize = 400;
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |config| config.limits.users_recheck_ms = 10);
+    let sink = Sink::start(Manner::Accept);
+    for _ in 0..MANY {
+        bench.subscribe(PUSH, Some(&sink.url()), "", "");
+    }
+    replace(directory.path(), OPERATOR, Role::Operator);
+    sink.wait(|messages| messages.len() == MANY);
+    assert!(sink.received().iter().all(|message| message.body.contains("<e:SubscriptionEnd>")));
+    bench.stop();
+}
+
 /// What is stored of the one subscription, changed as an earlier server would have it.
 fn stored(data_dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
     let store = RedbStore::open(&data_dir.join("failbackd.redb")).unwrap();

@@ -258,10 +258,7 @@ impl Endpoint {
         reason: &str,
         message_id: Uuid,
     ) -> Option<(&'r Sink, Vec<u8>)> {
-        if record.delivery.mode == DeliveryMode::Pull {
-            return None;
-        }
-        let sink = record.end_to.as_ref()?;
+        let sink = record.end_sink()?;
         let notice = Notice { sink, message_id, acknowledged: false, bookmark: None };
         let mut octets = Vec::with_capacity(2_048);
         let (manager, identifier) = (record.manager.as_deref(), record.identifier());

@@ -9,7 +9,7 @@ use crate::auth::{Account, Principal};
 use crate::job::Timestamp;
 use crate::soap::SelectorSet;
 use crate::wscim::CLASS_SELECTOR;
-use crate::wsman::eventing::{Credentials, Delivery, Sink, format_date_time};
+use crate::wsman::eventing::{Credentials, Delivery, DeliveryMode, Sink, format_date_time};
 use crate::wsman::format_duration;
 
 use super::Position;
@@ -87,6 +87,11 @@ impl Record {
     /// `wse:Identifier` as text.
     pub fn identifier(&self) -> String {
         self.id.hyphenated().to_string().to_ascii_uppercase()
+    }
+
+    /// Where its end is told; nowhere when its events are pulled.
+    pub fn end_sink(&self) -> Option<&Sink> {
+        self.end_to.as_ref().filter(|_| self.delivery.mode != DeliveryMode::Pull)
     }
 
     /// `wse:Expires`, in the kind in which the subscriber asked.

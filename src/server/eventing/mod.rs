@@ -265,12 +265,14 @@ impl Eventing {
     async fn end(self: Arc<Self>, ended: Ended, status: EndStatus) {
         self.forget(&ended).await;
         let record = &ended.record;
-        let Some(_pending) = self.sinks.may_tell() else {
-            tracing::warn!(subscription = %record.id, "too many ends are being told; this one is not");
+        let Some(sink) = record.end_sink() else { return };
+        // The turn comes first: many ends hold no messages.
+        let Some(turn) = self.sinks.turn_to_tell(&sink.address).await else {
+            tracing::warn!(subscription = %record.id, "the sink takes too long; it is not told of the end");
             return;
         };
-        if let Some((sink, message)) = self.endpoint.end_message(record, status, ended.reason, random_id()) {
-            self.sinks.tell(&sink.address, record, message).await;
+        if let Some((_, message)) = self.endpoint.end_message(record, status, ended.reason, random_id()) {
+            self.sinks.tell(turn, record, message).await;
         }
     }
 

@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use rustls::ClientConfig;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -32,8 +32,8 @@ use super::witness::Witness;
 const CONNECTIONS_MAX: usize = 8;
 /// Names looked up at the same time.
 const LOOKUPS_MAX: usize = 16;
-/// Ends of subscriptions that are being told at the same time; more are not told.
-const ENDS_MAX: usize = 256;
+/// How long the end of a subscription waits for its turn at a sink. After that it is not told.
+const ENDS_PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is told that sinks cannot be shown a certificate.
 const WARNED: Duration = Duration::from_mins(1);
 /// How long a connection is kept that nobody uses.
@@ -52,7 +52,6 @@ pub(super) struct Sinks {
     timeout: Duration,
     names: Arc<Names>,
     lookups: Arc<Semaphore>,
-    ends: Semaphore,
     routes: Mutex<HashMap<(bool, String, u16), Arc<Route>>>,
 }
 
@@ -104,7 +103,6 @@ impl Sinks {
             timeout: Duration::from_millis(config.delivery_timeout_ms),
             names: Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect())),
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-            ends: Semaphore::new(ENDS_MAX),
             routes: Mutex::default(),
         })
     }
@@ -164,9 +162,9 @@ impl Sinks {
         Some(Turn { target, route, _permit: permit })
     }
 
-    /// The right to tell an end, unless too many wait to be told.
-    pub(super) fn may_tell(&self) -> Option<SemaphorePermit<'_>> {
-        self.ends.try_acquire().ok()
+    /// Waits until an end may be told, but not for ever: a sink that stalls is not told of many.
+    pub(super) async fn turn_to_tell(&self, address: &str) -> Option<Turn> {
+        tokio::time::timeout(ENDS_PATIENCE, self.turn_at(address)).await.ok()?
     }
 
     /// Sends a message, and says what became of it.
@@ -185,8 +183,7 @@ impl Sinks {
     }
 
     /// Sends a message once, without caring what is answered.
-    pub(super) async fn tell(&self, address: &str, record: &Record, message: Vec<u8>) {
-        let Some(turn) = self.turn_at(address).await else { return };
+    pub(super) async fn tell(&self, turn: Turn, record: &Record, message: Vec<u8>) {
         if let Err(unsent) = self.send(&turn, record, message.into()).await {
             self.log(record, unsent);
         }

@@ -10,13 +10,24 @@ fn sinks(delivery_timeout_ms: u64) -> Sinks {
     Sinks::new(&EventingConfig { delivery_timeout_ms, ..EventingConfig::default() }).unwrap()
 }
 
-#[test]
-fn so_many_ends_are_told_at_a_time_and_no_more() {
-    let sinks = sinks(1_000);
-    let mut told: Vec<_> = (0..ENDS_MAX).map(|_| sinks.may_tell().expect("below the ceiling")).collect();
-    assert!(sinks.may_tell().is_none());
-    told.pop();
-    assert!(sinks.may_tell().is_some(), "one was told");
+#[tokio::test]
+async fn many_ends_that_one_sink_is_slow_to_hear_keep_nobody_elses_back() {
+    let sinks = Arc::new(sinks(1_000));
+    let turn = |address: &'static str| {
+        let sinks = Arc::clone(&sinks);
+        tokio::spawn(async move { sinks.turn_to_tell(address).await })
+    };
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        held.push(turn("http://127.0.0.1:1/").await.unwrap().unwrap());
+    }
+    let waiting: Vec<_> = (0..1_000).map(|_| turn("http://127.0.0.1:1/")).collect();
+    assert!(turn("http://127.0.0.1:2/").await.unwrap().is_some());
+    assert!(waiting.iter().all(|wait| !wait.is_finished()));
+    drop(held);
+    for wait in waiting {
+        assert!(wait.await.unwrap().is_some(), "each in its turn");
+    }
 }
 
 /// A name server that answers no one until it is let.
