@@ -92,7 +92,7 @@ impl Events {
     }
 
     /// What a holder that panicked was at is one subscription's row; the others go on.
-    fn table(&self) -> MutexGuard<'_, Table> {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
 //! Subscribe, Renew, GetStatus, Unsubscribe, and Pull of events. Each is parse, then check, then act.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, TryLockError};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -245,7 +245,14 @@ impl Exchange<'_> {
         }
         let turn = endpoint.events.table().get(id).map(|subscription| Arc::clone(&subscription.turn));
         let turn = turn.ok_or_else(gone)?;
-        let _alone = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody waits here, so that many Pulls at once hold no threads.
+        let _alone = match turn.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Err(fault::timed_out("another Pull of the same subscription takes what there is"));
+            }
+        };
         let plan = endpoint.events.table().plan(endpoint, id, self.call.permissions).ok_or_else(gone)?;
         let batch = plan.fill(endpoint, self.call.permissions, room);
         let record = endpoint.subscription_record(id).ok_or_else(gone)?;

@@ -252,6 +252,19 @@ fn what_the_log_loses_of_a_message_under_way_is_dropped_when_that_fails_and_not_
     }
 }
 
+#[test]
+fn a_pull_does_not_wait_for_another_that_is_being_answered() {
+    let lab = Lab::new();
+    let context = lab.pulled(JOBS, "");
+    lab.touch_job(1, "x");
+    let id = lab.endpoint.subscription_records()[0].id;
+    let turn = Arc::clone(&lab.endpoint.events.table().get(id).unwrap().turn);
+    let other = turn.lock().unwrap();
+    assert_eq!(number(&lab.pull(&context, 9)), 2_150_858_793, "TimedOut");
+    drop(other);
+    assert_eq!(statuses(&lab.pull(&context, 9)).last().map(String::as_str), Some("x"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Whatever is pulled, when, and in which portions: events come in order, none twice, and the dropped ones are
