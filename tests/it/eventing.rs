@@ -438,6 +438,33 @@ fn a_subscription_that_an_earlier_server_stored_is_its_users_from_then_on() {
 }
 
 #[test]
+fn an_account_that_was_not_known_at_the_start_is_learned_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(directory.path(), |_| ());
+    let context = context_of(&bench.subscribe(PULL_MODE, None, "", ""));
+    bench.stop();
+    stored(directory.path(), |record| {
+        record["record"]["owner"].as_object_mut().unwrap().remove("account").unwrap();
+    });
+    let users = UserFile::in_directory(directory.path()).path().to_owned();
+    let aside = directory.path().join("aside");
+    std::fs::rename(&users, &aside).unwrap();
+    let live = Live::start_as_it_is(directory.path(), |config| config.limits.users_recheck_ms = 10);
+    let bench = Bench { live };
+    std::fs::rename(&aside, &users).unwrap();
+    bench.vm("web01");
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(names(&bench.pull(&context, 5, "PT5S")), ["web01"], "it goes on");
+    replace(directory.path(), OPERATOR, Role::Operator);
+    let started = Instant::now();
+    while !bench.pull(&context, 5, "PT0.1S").contains("InvalidEnumerationContext") {
+        assert!(started.elapsed() < Duration::from_secs(20), "whoever has the name now has it");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bench.stop();
+}
+
+#[test]
 fn a_stored_subscription_to_what_is_not_told_any_more_ends_with_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let (sink, other) = (Sink::start(Manner::Accept), Sink::start(Manner::Accept));

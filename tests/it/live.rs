@@ -25,6 +25,15 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn start(data_dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        if !UserFile::in_directory(data_dir).path().exists() {
+            add(data_dir, OPERATOR, Role::Operator);
+            add(data_dir, VIEWER, Role::Viewer);
+        }
+        Self::start_as_it_is(data_dir, change)
+    }
+
+    /// Starts with the users that there are, if any.
+    pub(crate) fn start_as_it_is(data_dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             data_dir: data_dir.to_owned(),
             http: "127.0.0.1:0".to_owned(),
@@ -35,10 +44,6 @@ impl Live {
         };
         change(&mut config);
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        if !UserFile::in_directory(data_dir).path().exists() {
-            add(data_dir, OPERATOR, Role::Operator);
-            add(data_dir, VIEWER, Role::Viewer);
-        }
         let server = runtime.block_on(async {
             let world = World::open(&config).await.unwrap();
             Server::start(&config, world).unwrap()

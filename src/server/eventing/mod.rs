@@ -25,7 +25,7 @@ use crate::job::Message;
 use crate::provider::{Permissions, Rules};
 use crate::service::Engine;
 use crate::store::{Commit, Store, TxnError};
-use crate::wsman::eventing::EndStatus;
+use crate::wsman::eventing::{DeliveryMode, EndStatus};
 
 use super::{StartError, random_id};
 use sinks::Sinks;
@@ -207,8 +207,41 @@ impl Eventing {
     fn look_at_owners(self: &Arc<Self>) {
         let generation = self.users.generation(Instant::now());
         if self.generation.swap(generation, Ordering::Relaxed) != generation {
-            let ended = self.endpoint.end_where_owners_changed(&|owner| self.standing(owner));
-            self.act(Wakes { ended, ..Wakes::default() });
+            self.complete_accounts();
+            self.end_for_owners();
+        }
+    }
+
+    fn end_for_owners(self: &Arc<Self>) {
+        let ended = self.endpoint.end_where_owners_changed(&|owner| self.standing(owner));
+        self.act(Wakes { ended, ..Wakes::default() });
+    }
+
+    /// Whether the owner of a subscription has gone, or may less than it needs.
+    fn has_lost(&self, record: &Record) -> bool {
+        match self.standing(&record.owner) {
+            Standing::May(role, _) => record.delivery.mode != DeliveryMode::Pull && role < Role::Operator,
+            Standing::Gone => true,
+            Standing::Unknown => false,
+        }
+    }
+
+    /// Gives the records of earlier servers their owners' accounts, where nobody could tell these before.
+    fn complete_accounts(self: &Arc<Self>) {
+        for record in self.endpoint.subscription_records() {
+            if record.owner.local || record.owner.account.is_some() {
+                continue;
+            }
+            let (record, changed) = self.with_account(Record::clone(&record));
+            let change = SubscriptionChange::Renew(Arc::new(record));
+            if changed && self.endpoint.apply_subscription(&change, self.engine.now()).is_ok() {
+                let commit = self.store.commit(stored::txn(&change));
+                tokio::spawn(async move {
+                    if let Err(error) = commit.await {
+                        tracing::warn!(%error, "a stored subscription could not be put right");
+                    }
+                });
+            }
         }
     }
 
@@ -308,8 +341,11 @@ impl Eventing {
             }
             return with_internal(failed, fault.reason.into_owned());
         }
-        if let SubscriptionChange::Close(record) = &change {
-            self.wake(record.id);
+        match &change {
+            // Its owner may have gone while it was made durable; then whoever looked for such did not see it.
+            SubscriptionChange::Open(record, ..) if self.has_lost(record) => self.end_for_owners(),
+            SubscriptionChange::Close(record) => self.wake(record.id),
+            _ => {}
         }
         self.act(self.endpoint.due_events(now));
         done
