@@ -116,7 +116,10 @@ impl Session {
         self.variables = variables;
         if let Some(sink) = &self.sink {
             let path = format!("/{}", self.identifiers.uuid().to_lowercase());
-            self.variables.insert("sink.url".to_owned(), format!("{}{path}", sink.base));
+            let url = format!("{}{path}", sink.base);
+            // Nobody speaks TLS there: it is for what is refused before anybody connects.
+            self.variables.insert("sink.https".to_owned(), url.replacen("http://", "https://", 1));
+            self.variables.insert("sink.url".to_owned(), url);
             self.variables.insert("sink.path".to_owned(), path);
         }
     }

@@ -387,6 +387,19 @@ fn stored(data_dir: &Path, change: impl FnOnce(&mut serde_json::Value)) -> serde
     record["record"]["owner"].clone()
 }
 
+/// Whether each subscription that is stored asks for a certificate, and the version of its record.
+fn versions(data_dir: &Path) -> Vec<(bool, u64)> {
+    let store = RedbStore::open(&data_dir.join("failbackd.redb")).unwrap();
+    let rows = store.list("/subscription/", None, 9).unwrap();
+    let read = |octets: &[u8]| {
+        let stored: serde_json::Value = serde_json::from_slice(octets).unwrap();
+        (!stored["record"]["delivery"]["certificate"].is_null(), stored["version"].as_u64().unwrap())
+    };
+    let mut versions: Vec<_> = rows.iter().map(|(_, row)| read(&row.octets)).collect();
+    versions.sort_unstable();
+    versions
+}
+
 #[test]
 fn a_subscription_that_an_earlier_server_stored_is_its_users_from_then_on() {
     let directory = tempfile::tempdir().unwrap();

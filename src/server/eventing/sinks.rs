@@ -201,12 +201,21 @@ impl Sinks {
             }
             Unsent::Unready(problem) => problem,
         };
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| WARNED <= at.elapsed()) {
-            *warned = Some(Instant::now());
+        if self.may_warn() {
             let (message_id, owner) = (Message::SINK_CERTIFICATE_MISSING.id, &record.owner.name);
             tracing::warn!(message_id, subscription = %record.id, owner, problem, "events are not delivered");
+        } else {
+            tracing::debug!(subscription = %record.id, problem, "events are not delivered");
         }
+    }
+
+    fn may_warn(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|at| WARNED <= at.elapsed());
+        if due {
+            *warned = Some(Instant::now());
+        }
+        due
     }
 
     async fn send(&self, turn: &Turn, record: &Record, message: Bytes) -> Result<SinkAnswer, Unsent> {
@@ -222,7 +231,7 @@ impl Sinks {
         record: &Record,
         message: Bytes,
     ) -> Result<SinkAnswer, Unsent> {
-        let tls = self.security(target, record)?;
+        let tls = self.security(target, record).await?;
         let kind = tls.as_ref().map(|(kind, _)| *kind);
         let authorization = authorization(record);
         let content_type = if record.delivery.utf16 {
@@ -254,13 +263,17 @@ impl Sinks {
     }
 
     /// How a sink is spoken to over TLS; none over clear text, where no certificate can be shown.
-    fn security(&self, target: &SinkTarget, record: &Record) -> Result<Option<(Kind, Arc<ClientConfig>)>, Unsent> {
+    async fn security(
+        &self,
+        target: &SinkTarget,
+        record: &Record,
+    ) -> Result<Option<(Kind, Arc<ClientConfig>)>, Unsent> {
         let wanted = record.delivery.certificate.as_ref();
         if !target.secure {
             let unready = || Unsent::Unready("a certificate cannot be shown over clear text".to_owned());
             return wanted.map_or(Ok(None), |_| Err(unready()));
         }
-        let settings = self.tls.settings(wanted).map_err(|unsettled| match unsettled {
+        let settings = self.tls.settings(wanted).await.map_err(|unsettled| match unsettled {
             Unsettled::Unmet(unmet) => Unsent::Unready(unmet.to_string()),
             Unsettled::Untrusting(problem) => Unsent::Failed(problem),
         })?;
@@ -275,7 +288,7 @@ impl Sinks {
         let unreachable = || Unsent::Failed("the sink is none that may be sent to".to_owned());
         let address = self.resolve(target).await.ok_or_else(unreachable)?;
         let (config, witness) = match tls {
-            Some((kind, config)) if kind.shows() => {
+            Some((kind, config)) if kind.shows => {
                 let (config, witness) = Witness::of(&config);
                 (Some(config), Some(witness))
             }

@@ -14,8 +14,11 @@ use uuid::Uuid;
 use crate::endpoint::{Progress, Record, SubscriptionChange};
 use crate::store::{Cond, Op, Store, StoreError, Txn, TxnError, Versioned};
 
-/// The version that is written, and the only one that is read.
+/// The version that is written of most records.
 const VERSION: u32 = 1;
+/// The version of a subscription whose sink is to be shown a certificate: a server that knows nothing of that does not
+/// read it, rather than deliver without one. No later one is read.
+const VERSION_WITH_CERTIFICATE: u32 = 2;
 /// Rows that are written at once: others wait for that long at most.
 pub(super) const WRITTEN: usize = 256;
 /// Records read per page.
@@ -37,26 +40,38 @@ fn progress_key(id: Uuid) -> String {
     format!("{PROGRESS}{id}")
 }
 
-fn put<T: Serialize>(key: String, record: &T) -> Op {
-    let octets = serde_json::to_vec(&Stored { version: VERSION, record });
+fn put_record(record: &Record) -> Op {
+    let version = if record.delivery.certificate.is_some() { VERSION_WITH_CERTIFICATE } else { VERSION };
+    put_as(version, record_key(record.id), record)
+}
+
+fn put_progress(id: Uuid, progress: &Progress) -> Op {
+    put_as(VERSION, progress_key(id), progress)
+}
+
+fn put_as<T: Serialize>(version: u32, key: String, record: &T) -> Op {
+    let octets = serde_json::to_vec(&Stored { version, record });
     Op::Put(key, octets.expect("records have text keys only, which JSON can always hold"))
 }
 
 fn read<T: DeserializeOwned>(stored: &Versioned) -> Result<T, String> {
     let stored: Stored<T> = serde_json::from_slice(&stored.octets).map_err(|error| error.to_string())?;
-    if stored.version == VERSION { Ok(stored.record) } else { Err(format!("it has version {}", stored.version)) }
+    if (VERSION..=VERSION_WITH_CERTIFICATE).contains(&stored.version) {
+        Ok(stored.record)
+    } else {
+        Err(format!("it has version {}", stored.version))
+    }
 }
 
 /// The transaction of a change.
 pub(super) fn txn(change: &SubscriptionChange) -> Txn {
     let then = match change {
         SubscriptionChange::Open(record, progress, _) => {
-            vec![put(record_key(record.id), &**record), put(progress_key(record.id), progress)]
+            vec![put_record(record), put_progress(record.id, progress)]
         }
         SubscriptionChange::Renew(record) => {
             // One that ended meanwhile stays ended.
-            let key = record_key(record.id);
-            return Txn { when: vec![Cond::Present(key.clone())], then: vec![put(key, &**record)] };
+            return Txn { when: vec![Cond::Present(record_key(record.id))], then: vec![put_record(record)] };
         }
         SubscriptionChange::Close(record) => return gone(record.id),
     };
@@ -74,7 +89,7 @@ pub(super) async fn store_progress(store: &dyn Store, moved: &[(Uuid, Progress)]
     let mut left: BTreeMap<Uuid, Progress> = moved.iter().copied().collect();
     while !left.is_empty() {
         let when = left.keys().map(|id| Cond::Present(progress_key(*id))).collect();
-        let then = left.iter().map(|(id, progress)| put(progress_key(*id), progress)).collect();
+        let then = left.iter().map(|(id, progress)| put_progress(*id, progress)).collect();
         let Err(error) = store.commit(Txn { when, then }).await else { break };
         let ended = match &error {
             TxnError::Conflict { key } => key.strip_prefix(PROGRESS).and_then(|text| Uuid::try_parse(text).ok()),
@@ -151,7 +166,7 @@ mod tests {
     async fn progress_that_outlived_its_subscription_is_found() {
         let store = MemoryStore::new();
         let (kept, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let both = [kept, gone].map(|id| put(progress_key(id), &Progress::default()));
+        let both = [kept, gone].map(|id| put_progress(id, &Progress::default()));
         let then = both.into_iter().chain([here(kept)]).collect();
         store.commit(Txn { when: Vec::new(), then }).await.unwrap();
         let contents = load(&store).unwrap();
@@ -162,7 +177,7 @@ mod tests {
     async fn those_that_ended_keep_nobody_elses_progress_from_the_store() {
         let store = MemoryStore::new();
         let ids: Vec<Uuid> = (0..50).map(Uuid::from_u128).collect();
-        let opened = |id: Uuid| [here(id), put(progress_key(id), &Progress::default())];
+        let opened = |id: Uuid| [here(id), put_progress(id, &Progress::default())];
         let then = ids.iter().filter(|id| !id.as_u128().is_multiple_of(5)).flat_map(|id| opened(*id)).collect();
         store.commit(Txn { when: Vec::new(), then }).await.unwrap();
         let moved: Vec<_> = ids.iter().map(|id| (*id, Progress { dropped: 7, ..Progress::default() })).collect();

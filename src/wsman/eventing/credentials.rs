@@ -15,6 +15,9 @@ use crate::xml::{Element, name};
 const OCTETS_MAX: usize = 1_024;
 /// How deep the token may stand in the header block.
 const DEPTH_MAX: u8 = 8;
+/// The tokens that are taken, by the local names of their elements.
+const USER_NAME: &str = "UsernameToken";
+const CERTIFICATE: &str = "CertificateThumbprint";
 
 /// A text that nobody is shown: its debug form is a word, and it is wiped when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,19 +64,29 @@ pub(super) struct Issued {
 pub(super) fn parse(envelope: &Envelope<'_>) -> Result<Issued, Box<Fault>> {
     let issued = name::TRUST.iter().find_map(|namespace| envelope.header(namespace, "IssuedTokens"));
     let Some(issued) = issued else { return Ok(Issued::default()) };
-    let user = find(issued, "UsernameToken", 0);
-    let thumbprint = find(issued, "CertificateThumbprint", 0);
+    let tokens = tokens(issued);
     // A response of WS-Trust holds one token. One that holds neither kind would be overlooked.
-    let strange = issued.children().filter(|child| child.local() == "RequestSecurityTokenResponse").any(|response| {
-        find(response, "UsernameToken", 0).or_else(|| find(response, "CertificateThumbprint", 0)).is_none()
-    });
-    if strange || (user.is_none() && thumbprint.is_none()) {
+    let mut responses = issued.children().filter(|child| child.local() == "RequestSecurityTokenResponse");
+    if tokens.is_empty() || responses.any(|response| self::tokens(response).is_empty()) {
         return Err(refused("only user name tokens and thumbprints of certificates are taken"));
     }
-    Ok(Issued {
-        credentials: user.map(credentials).transpose()?,
-        thumbprint: thumbprint.map(|token| named(issued, token)).transpose()?,
-    })
+    let mut issued = Issued::default();
+    // Each token may stand for another address, but one user and one certificate are all that a subscription has room
+    // for: of each kind all must say the same.
+    for token in tokens {
+        if token.local() == USER_NAME {
+            let user = credentials(token)?;
+            if issued.credentials.replace(user.clone()).is_some_and(|other| other != user) {
+                return Err(refused("two users are named, and all messages of a subscription carry the same"));
+            }
+        } else {
+            let certificate = named(token)?;
+            if issued.thumbprint.replace(certificate).is_some_and(|other| other != certificate) {
+                return Err(refused("two certificates are named, and this server shows its sinks one"));
+            }
+        }
+    }
+    Ok(issued)
 }
 
 fn refused(what: &'static str) -> Box<Fault> {
@@ -93,28 +106,24 @@ fn credentials(token: Element<'_>) -> Result<Credentials, Box<Fault>> {
     }
 }
 
-/// `wsman:CertificateThumbprint`: the certificate that the event source is to show (DSP0226 10.2.1.3). Each may stand
-/// for another address, but a server has one certificate: all must name the same.
-fn named(issued: Element<'_>, token: Element<'_>) -> Result<Thumbprint, Box<Fault>> {
-    let read = |token: Element<'_>| {
-        let bad = "the thumbprint of a certificate is not forty hexadecimal digits, its SHA-1";
-        Thumbprint::parse(&trimmed(token)).ok_or_else(|| refused(bad))
-    };
-    let thumbprint = read(token)?;
-    for other in issued.children().filter_map(|child| find(child, "CertificateThumbprint", 0)) {
-        if read(other)? != thumbprint {
-            return Err(refused("two certificates are named, and this server shows its sinks one"));
-        }
-    }
-    Ok(thumbprint)
+/// `wsman:CertificateThumbprint`: the certificate that the event source is to show (DSP0226 10.2.1.3).
+fn named(token: Element<'_>) -> Result<Thumbprint, Box<Fault>> {
+    let bad = "the thumbprint of a certificate is not forty hexadecimal digits, its SHA-1";
+    Thumbprint::parse(&trimmed(token)).ok_or_else(|| refused(bad))
 }
 
-/// The first element of this name below another. Its namespace differs between the editions of WS-Security.
-fn find<'d>(element: Element<'d>, local: &str, depth: u8) -> Option<Element<'d>> {
-    if DEPTH_MAX < depth {
-        return None;
+/// The tokens below an element, in order. The namespace of one kind differs between the editions of WS-Security.
+fn tokens(element: Element<'_>) -> Vec<Element<'_>> {
+    fn add<'d>(element: Element<'d>, depth: u8, found: &mut Vec<Element<'d>>) {
+        for child in element.children() {
+            if [USER_NAME, CERTIFICATE].contains(&child.local()) {
+                found.push(child);
+            } else if depth < DEPTH_MAX {
+                add(child, depth + 1, found);
+            }
+        }
     }
-    element
-        .children()
-        .find_map(|child| if child.local() == local { Some(child) } else { find(child, local, depth + 1) })
+    let mut found = Vec::new();
+    add(element, 0, &mut found);
+    found
 }

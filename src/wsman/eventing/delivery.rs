@@ -295,6 +295,13 @@ impl Delivery {
         if self.basic && self.notify_to.is_some() && issued.credentials.is_none() {
             return refused("Basic is asked for, and no user name token was issued for it");
         }
+        if !self.basic && issued.credentials.is_some() {
+            return refused(if self.certificate.as_ref().is_some_and(|wanted| !wanted.by_policy) {
+                "a user name token was issued, and the profile of Auth is not https/mutual/basic"
+            } else {
+                "a user name token was issued, and Auth does not ask for Basic"
+            });
+        }
         match (&mut self.certificate, issued.thumbprint) {
             (None, Some(_)) => refused("a certificate is named, and Auth does not ask for https/mutual"),
             (Some(wanted), thumbprint) => {

@@ -296,6 +296,8 @@ fn without_the_certificate_nothing_is_delivered_until_it_is_back() {
     other.wait(|messages| messages.len() == 1);
     bench.stop();
 
+    let stored = super::versions(directory.path());
+    assert_eq!(stored, [(false, 1), (false, 1), (true, 2)], "an older server delivers nothing without the certificate");
     // The sink would take the event from anybody, and the other one, which did not ask for the certificate, gets it.
     let bench = Bench::start(directory.path(), |config| lab.trust(config));
     bench.vm("second");

@@ -115,6 +115,9 @@ fn a_certificate_is_asked_for_by_profile_by_token_and_by_policy() {
         let header = issued(&[&named(&digits)]);
         assert_eq!(taken("", &auth("https/mutual"), &header), (wanted(&[], Some("a"), false), false), "{digits}");
     }
+    let twice = issued(&[&(named(&"a".repeat(40)) + &named(&"A".repeat(40))), &named(&"a".repeat(40))]);
+    assert_eq!(taken("", &auth("https/mutual"), &twice), (wanted(&[], Some("a"), false), false));
+    assert_eq!(taken("", &auth("https/basic"), &issued(&[USER, USER])), (None, true));
     let both = issued(&[USER, &named(&"a".repeat(40))]);
     assert_eq!(taken("", &auth("https/mutual/basic"), &both), (wanted(&[], Some("a"), false), true));
 
@@ -164,6 +167,14 @@ fn what_cannot_be_shown_is_refused_and_the_fault_says_why() {
         (SECURITY_TOKEN, https, mutual.clone(), issued(&[&named("12")])),
         (SECURITY_TOKEN, https, mutual.clone(), issued(&[&named(&"a".repeat(40)), &named(&"b".repeat(40))])),
         (SECURITY_TOKEN, https, mutual.clone(), issued(&[&named(&"a".repeat(40)), "<x xmlns=\"urn:x\"/>"])),
+        (SECURITY_TOKEN, https, mutual.clone(), issued(&[&(named(&"a".repeat(40)) + &named(&"b".repeat(40)))])),
+        (SECURITY_TOKEN, https, mutual.clone(), issued(&[USER])),
+        (SECURITY_TOKEN, https, mutual.clone(), issued(&[USER, &named(&"a".repeat(40))])),
+        (SECURITY_TOKEN, (HTTPS, &by_root), String::new(), issued(&[USER])),
+        (SECURITY_TOKEN, https, String::new(), issued(&[USER])),
+        (SECURITY_TOKEN, http, String::new(), issued(&[USER])),
+        (SECURITY_TOKEN, https, auth("https/basic"), issued(&[USER, &USER.replace(">u<", ">v<")])),
+        (SECURITY_TOKEN, https, auth("https/basic"), issued(&[&(USER.to_owned() + &USER.replace(">p<", ">q<"))])),
         (SECURITY_TOKEN, https, String::new(), issued(&[&named(&"a".repeat(40))])),
         (SECURITY_TOKEN, https, auth("https/basic"), issued(&[USER, &named(&"a".repeat(40))])),
         (CANNOT_COMPLY, ("http://127.0.0.1:9/s", &by_root), String::new(), String::new()),

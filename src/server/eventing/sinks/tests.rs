@@ -1,4 +1,4 @@
-//! What sinks that are slow to be found, or to be told of an end, may hold.
+//! What sinks that are slow to be found, or to be told of an end, may hold; and how many connections one has.
 
 use std::net::Ipv4Addr;
 use std::sync::Condvar;
@@ -59,4 +59,57 @@ async fn so_many_names_are_looked_up_at_a_time_also_when_nobody_waits_for_them_a
     let all = u32::try_from(LOOKUPS_MAX).unwrap();
     drop(tokio::time::timeout(Duration::from_secs(20), sinks.lookups.acquire_many(all)).await.unwrap().unwrap());
     assert!(sinks.resolve(&target()).await.is_some());
+}
+
+#[test]
+fn what_an_administrator_has_to_put_right_is_told_now_and_then() {
+    let sinks = sinks(1_000);
+    assert!(sinks.may_warn() && !sinks.may_warn());
+    *sinks.warned.lock().unwrap() = Instant::now().checked_sub(WARNED);
+    assert!(sinks.may_warn() && !sinks.may_warn());
+}
+
+#[tokio::test]
+async fn connections_of_all_kinds_to_one_sink_are_eight_at_most() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    let target = SinkTarget::parse(&format!("http://{address}/")).unwrap();
+    let route = sinks(1_000).route(&target);
+    let idle = || route.idle.lock().unwrap().len();
+    let [one, other] = [false, true].map(|shows| Some(Kind { reading: 0, shows }));
+    // So many messages at once, each of one kind; how many connections are opened for them, and are left.
+    for (kinds, opens, left) in [
+        (vec![one; 8], 8, 8),
+        (vec![one; 8], 0, 8),
+        (vec![other; 3], 3, 8),
+        (vec![one; 5], 0, 8),
+        (vec![one, other, one, other, one, other], 0, 8),
+        (vec![None; 8], 8, 8),
+        (vec![one], 1, 8),
+    ] {
+        let (mut under_way, mut opened) = (Vec::new(), 0);
+        for kind in &kinds {
+            let turn = Arc::clone(&route.turns).try_acquire_owned().unwrap();
+            let connection = if let Some(connection) = route.take(*kind) {
+                connection
+            } else {
+                opened += 1;
+                SinkConnection::open(&target, address, None).await.unwrap()
+            };
+            under_way.push((*kind, connection, turn));
+            assert!(idle() + under_way.len() <= CONNECTIONS_MAX, "{kinds:?}");
+        }
+        assert_eq!(opened, opens, "{kinds:?}");
+        for (kind, connection, turn) in under_way {
+            route.keep(kind, connection);
+            drop(turn);
+        }
+        assert_eq!(idle(), left, "{kinds:?}");
+    }
 }
