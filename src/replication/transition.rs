@@ -104,6 +104,16 @@ impl Transition {
         }
     }
 
+    /// The revision, unless what it is about had it before, as a job has whose live progress is told.
+    pub fn new_revision(&self) -> Option<u64> {
+        let before = match self {
+            Self::Vm { before, .. } => before.as_ref().map(|vm| vm.revision),
+            Self::Job { before, .. } => before.as_ref().map(|entry| entry.revision),
+            Self::Points { .. } => None,
+        };
+        self.revision().filter(|revision| before != Some(*revision))
+    }
+
     /// Two views that hold nothing but what it is about: before and after. `whole` is the view of the world, which
     /// lends its name and its backends.
     pub fn views(&self, whole: &View) -> (View, View) {

@@ -29,13 +29,17 @@ impl Engine {
             let view = self.view();
             let amended = amend(&view, amendment)?;
             let Some((txn, change)) = Self::transaction(amended) else { return Ok(()) };
+            let coming = self.publisher.coming();
             match self.store.commit(txn).await {
                 Ok(revision) => {
-                    self.publisher.publish(vec![change(revision)]);
+                    coming.publish(vec![change(revision)]);
                     return Ok(());
                 }
                 // Whoever was first publishes it in a moment.
-                Err(TxnError::Conflict { .. }) => self.wait_for_other(&view).await,
+                Err(TxnError::Conflict { .. }) => {
+                    drop(coming);
+                    self.wait_for_other(&view).await;
+                }
                 Err(TxnError::Store(error)) => return Err(failed(&error.to_string())),
             }
         }

@@ -52,6 +52,7 @@ impl Engine {
             let view = self.view();
             let entry = view.job(id).ok_or(CancelDenied::Unknown(id))?;
             let (txn, mut next, vm) = self.cancel_txn(&view, entry)?;
+            let coming = self.publisher.coming();
             match self.store.commit(txn).await {
                 Ok(revision) => {
                     next.revision = revision.0;
@@ -59,7 +60,7 @@ impl Engine {
                     self.schedule_removal(&next.job);
                     let mut changes = vec![Change::Job(Arc::new(next))];
                     changes.extend(vm.map(|vm| Change::Vm(Arc::new(Vm { revision: revision.0, ..vm }))));
-                    self.publisher.publish(changes);
+                    coming.publish(changes);
                     if let Some(control) = lock(&self.controls).get(&id) {
                         control.cancel();
                     }

@@ -143,9 +143,10 @@ impl Engine {
         self.publisher.keep_transitions()
     }
 
-    /// What changes did since the last call, in the order in which they took effect.
+    /// What changes did since the last call, in the order in which they took effect; and the revision up to which all
+    /// have been taken with it: what comes later has a newer one.
     #[must_use]
-    pub fn take_transitions(&self) -> Vec<Transition> {
+    pub fn take_transitions(&self) -> (Vec<Transition>, u64) {
         self.publisher.take_transitions()
     }
 

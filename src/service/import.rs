@@ -138,13 +138,14 @@ impl Engine {
                 txn.then.push(put(name_key(&vm.name), &vm.id));
                 vms.push(vm);
             }
+            let coming = self.publisher.coming();
             let revision = self.store.commit(txn).await.map_err(|error| match error {
                 TxnError::Conflict { key } => taken(&vms, &key),
                 TxnError::Store(error) => ImportError::Store(error),
             })?;
             ids.extend(vms.iter().map(|vm| vm.id));
             let changes = vms.into_iter().map(|vm| Change::Vm(Arc::new(Vm { revision: revision.0, ..vm })));
-            self.publisher.publish(changes.collect());
+            coming.publish(changes.collect());
         }
         self.refresh_points(&ids).await;
         Ok(ids)
@@ -204,9 +205,10 @@ impl Engine {
         next.failed_over_type = ReplicationType::REGULAR;
         let txn =
             Txn { when: vec![Cond::Revision(vm_key(id), Revision(vm.revision))], then: vec![put(vm_key(id), &next)] };
+        let coming = self.publisher.coming();
         let committed = self.store.commit(txn).await;
         next.revision = committed.map_err(|error| Denied::EngineFailed { reason: error.to_string() })?.0;
-        self.publisher.publish(vec![Change::Vm(Arc::new(next))]);
+        coming.publish(vec![Change::Vm(Arc::new(next))]);
         Ok(())
     }
 }

@@ -79,12 +79,13 @@ impl Engine {
                 return;
             }
             let (txn, changes, jobs) = self.removal_txn(due.iter().map(|(_, removal)| *removal));
+            let coming = self.publisher.coming();
             if let Err(error) = self.store.commit(txn).await {
                 tracing::warn!(%error, "finished jobs cannot be removed now");
                 lock(&self.removals).extend(due);
                 return;
             }
-            self.publisher.publish(changes);
+            coming.publish(changes);
             self.jobs_reserved.fetch_sub(jobs, Ordering::SeqCst);
         }
     }

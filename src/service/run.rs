@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::engine::{Engine, lock};
+use super::index::Coming;
 use super::record::{FINISH_PREFIX, FinishRecord, finish_key, job_key, put, put_job, read_job, read_vm, vm_key};
 use super::step::{Control, StepContext, message};
 use crate::backend::{Context, Driver, DriverError, DriverErrorKind, Order};
@@ -216,19 +217,24 @@ impl Run {
                 txn.then.push(put(vm_key(next.id), &next));
                 vm = Some(next);
             }
-            match self.engine.store.commit(txn).await {
+            let engine = Arc::clone(&self.engine);
+            let coming = engine.publisher.coming();
+            match engine.store.commit(txn).await {
                 Ok(revision) => {
-                    self.accept(job, vm, revision);
+                    self.accept(job, vm, revision, coming);
                     return Ok(());
                 }
                 Err(TxnError::Conflict { .. }) => self.reload()?,
-                Err(TxnError::Store(StoreError::Full { reason })) => self.wait_for_space(&reason).await?,
+                Err(TxnError::Store(StoreError::Full { reason })) => {
+                    drop(coming);
+                    self.wait_for_space(&reason).await?;
+                }
                 Err(TxnError::Store(error)) => return Err(Stop::Store(error)),
             }
         }
     }
 
-    fn accept(&mut self, job: crate::job::Job, vm: Option<Vm>, revision: Revision) {
+    fn accept(&mut self, job: crate::job::Job, vm: Option<Vm>, revision: Revision, coming: Coming<'_>) {
         self.engine.schedule_removal(&job);
         self.entry.progress.raise_percent(job.percent_complete);
         self.entry.job = job;
@@ -239,7 +245,7 @@ impl Run {
             changes.push(Change::Vm(Arc::new(self.vm.clone())));
         }
         changes.push(Change::Job(Arc::new(self.entry.clone())));
-        self.engine.publisher.publish(changes);
+        coming.publish(changes);
     }
 
     /// Reads both records again: what another transaction has made of them.
@@ -387,8 +393,10 @@ impl Run {
             when: vec![Cond::Revision(job_key(job.id), Revision(self.entry.revision))],
             then: vec![put_job(&self.entry, &job)],
         };
-        match self.engine.store.commit(txn).await {
-            Ok(revision) => self.accept(job, None, revision),
+        let engine = Arc::clone(&self.engine);
+        let coming = engine.publisher.coming();
+        match engine.store.commit(txn).await {
+            Ok(revision) => self.accept(job, None, revision, coming),
             Err(error) => tracing::debug!(job = %job.id, %error, "progress is not durable yet"),
         }
     }

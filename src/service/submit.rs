@@ -155,6 +155,7 @@ impl Engine {
         txn.then.push(put_job(&entry, &entry.job));
         let mut changes = put_answer(&mut txn, command, answer, None);
         self.reserve_job()?;
+        let coming = self.publisher.coming();
         let revision = match self.store.commit(txn).await {
             Ok(revision) => revision,
             Err(error) => {
@@ -166,7 +167,7 @@ impl Engine {
         entry.revision = revision.0;
         changes.push(Change::Vm(Arc::new(vm)));
         changes.push(Change::Job(Arc::new(entry)));
-        self.publisher.publish(changes);
+        coming.publish(changes);
         self.enqueue(id);
         Ok(answer)
     }
@@ -185,12 +186,13 @@ impl Engine {
         let expires = now.plus_ms(self.settings.time_before_removal_ms);
         let mut txn = vm_txn(&vm);
         let mut changes = put_answer(&mut txn, command, answer, Some(expires));
+        let coming = self.publisher.coming();
         vm.revision = self.store.commit(txn).await?.0;
         if let Some(key) = command.idempotency_key {
             lock(&self.removals).insert((expires, Removal::Answer(key)));
         }
         changes.push(Change::Vm(Arc::new(vm)));
-        self.publisher.publish(changes);
+        coming.publish(changes);
         Ok(answer)
     }
 

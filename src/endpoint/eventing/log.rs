@@ -12,10 +12,10 @@ use crate::cim::Schema;
 use crate::job::Timestamp;
 use crate::replication::{Transition, View};
 
-use super::Position;
 use super::facts::Facts;
 use super::interest::Interest;
 use super::render::Rendered;
+use super::{NoPosition, Position, position};
 
 /// Places from here on are those of changes that the store does not number. They begin with the microsecond of the
 /// start, so that they grow over a restart: nobody makes a million changes in a second.
@@ -77,13 +77,20 @@ pub(crate) struct Log {
     unnumbered: u64,
     /// How many changes were ever taken in.
     taken_in: u64,
+    /// Stored changes that a restart may place earlier than they stand here, because they came after others of their
+    /// revision or of newer ones: the place here, and the revision. Each has a newer one than those before it: what is
+    /// left out for that has one behind it that a restart places as early.
+    late: VecDeque<(Position, u64)>,
+    /// Every change up to this revision was taken in.
+    complete: u64,
 }
 
 impl Log {
     /// An empty log for at most so many changes.
     pub(crate) fn new(max: usize) -> Self {
         let (floor, last) = (Position::default(), Position::default());
-        Self { entries: VecDeque::new(), max: max.max(1), floor, last, unnumbered: UNNUMBERED, taken_in: 0 }
+        let (entries, late) = (VecDeque::new(), VecDeque::new());
+        Self { entries, max: max.max(1), floor, last, unnumbered: UNNUMBERED, taken_in: 0, late, complete: 0 }
     }
 
     /// Fills an empty log with the last change of each object of a view.
@@ -104,11 +111,30 @@ impl Log {
         for (revision, place, at, transition) in found {
             // Those of one transaction have one revision; beyond the first two kinds their order is that of the view.
             let same = self.last.revision == revision && self.entries.back().is_some();
+            let own = place;
             let place = if same { place.max(self.last.place + 1) } else { place };
             let position = Position { revision, place, item: 0 };
+            if own < place {
+                // Another restart finds fewer before it, when those have changed.
+                self.note_late(position, revision);
+            }
             self.last = position.end();
             self.entries.push_back(Entry::new(position, at, transition, true));
         }
+        self.complete = self.last.revision;
+    }
+
+    /// Notes that a restart may place the change of this place and revision earlier.
+    fn note_late(&mut self, position: Position, revision: u64) {
+        while self.late.back().is_some_and(|(_, before)| revision <= *before) {
+            self.late.pop_back();
+        }
+        self.late.push_back((position, revision));
+    }
+
+    /// Notes that every change up to this revision was taken in.
+    pub(crate) fn complete_up_to(&mut self, revision: u64) {
+        self.complete = revision;
     }
 
     /// Takes a change in. Returns it with its place.
@@ -119,13 +145,17 @@ impl Log {
             (None, _) => None,
         };
         let last = self.last;
-        let position = match numbered {
-            Some((revision, place)) if (last.revision, last.place) < (revision, place) => {
-                Position { revision, place, item: 0 }
+        let in_order = numbered.filter(|numbered| (last.revision, last.place) < *numbered);
+        let position = if let Some((revision, place)) = in_order {
+            Position { revision, place, item: 0 }
+        } else {
+            let place = (last.place + 1).max(self.unnumbered);
+            let position = Position { place, item: 0, ..last };
+            if let Some(revision) = transition.new_revision() {
+                self.note_late(position, revision);
             }
-            _ => Position { place: (last.place + 1).max(self.unnumbered), ..last },
+            position
         };
-        let position = Position { item: 0, ..position };
         self.last = position.end();
         let entry = Entry::new(position, now, transition, false);
         self.entries.push_back(Arc::clone(&entry));
@@ -137,7 +167,39 @@ impl Log {
     pub(crate) fn trim(&mut self) -> Option<Arc<Entry>> {
         let gone = if self.max < self.entries.len() { self.entries.pop_front() } else { None }?;
         self.floor = gone.position.end();
+        if self.late.front().is_some_and(|(position, _)| *position <= self.floor) {
+            self.late.pop_front();
+        }
         Some(gone)
+    }
+
+    /// From where to go on after a restart for whoever has come this far: as far or less, and so that nothing that is
+    /// behind this place, or still to come, is before it then.
+    pub(crate) fn safe(&self, position: Position) -> Position {
+        let first = self.late.partition_point(|(late, _)| late.end() <= position);
+        let late = self.late.get(first).map(|(_, revision)| revision.saturating_sub(1));
+        let end = Position::end_of(late.map_or(self.complete, |before| before.min(self.complete)));
+        position.min(end)
+    }
+
+    /// A place as a bookmark tells it. Where a restart has to go back, it also says by which start of the server the
+    /// place holds, and behind which revision to go on after another.
+    pub(crate) fn bookmark(&self, position: Position) -> String {
+        let safe = self.safe(position);
+        if safe == position {
+            position.to_string()
+        } else {
+            format!("{position}-{}-{}", self.unnumbered, safe.revision)
+        }
+    }
+
+    /// The place that a bookmark tells.
+    pub(crate) fn place_of(&self, bookmark: &str) -> Result<Position, NoPosition> {
+        let Some((position, rest)) = bookmark.split_once('-') else { return bookmark.parse() };
+        let (start, revision) = rest.split_once('-').ok_or(NoPosition)?;
+        let (start, revision): (u64, u64) = (position::number(start)?, position::number(revision)?);
+        let position: Position = position.parse()?;
+        Ok(if start == self.unnumbered { position } else { position.min(Position::end_of(revision)) })
     }
 
     /// The changes that have something behind a place.

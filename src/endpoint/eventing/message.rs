@@ -75,7 +75,7 @@ pub enum Standing {
 }
 
 /// What there is to do for a subscription.
-enum Due {
+pub(crate) enum Due {
     /// Nothing to be filled.
     Next(Next),
     /// A sign of life.
@@ -143,7 +143,7 @@ impl Endpoint {
     }
 
     /// What is due for a subscription, whose owner may do so much.
-    fn due(&self, id: Uuid, standing: Standing, now: Timestamp) -> Due {
+    pub(crate) fn due(&self, id: Uuid, standing: Standing, now: Timestamp) -> Due {
         let mut table = self.events.table();
         let Some(record) = table.get(id).map(|subscription| Arc::clone(&subscription.record)) else {
             return Due::Next(Next::Nothing);
@@ -176,6 +176,10 @@ impl Endpoint {
             return Due::Plan(record, permissions, plan, elements_max);
         }
         if beats.is_some_and(|at| at <= now) {
+            // Until the message is made, nobody else is to make one.
+            if let Some(subscription) = table.get_mut(id) {
+                subscription.busy = true;
+            }
             return Due::Beat(record);
         }
         table.schedule(id);
@@ -189,8 +193,9 @@ impl Endpoint {
             return Next::Nothing;
         }
         table.under_way(record.id, batch.until);
+        let bookmark = (record.bookmarks && !batch.is_empty()).then(|| table.log.bookmark(batch.until));
         drop(table);
-        Next::Send(outgoing(record, message_id, batch))
+        Next::Send(outgoing(record, message_id, batch, bookmark.as_deref()))
     }
 
     /// What its next message is held to: what the subscriber asked for, within what the server allows.
@@ -277,15 +282,14 @@ fn encoded(octets: Vec<u8>, record: &Record) -> Vec<u8> {
 }
 
 //= EVT-10, EVT-23
-fn outgoing(record: Arc<Record>, message_id: Uuid, batch: &Batch) -> Outgoing {
+fn outgoing(record: Arc<Record>, message_id: Uuid, batch: &Batch, bookmark: Option<&str>) -> Outgoing {
     let mode = record.delivery.mode;
     let until = batch.until;
-    let bookmark = (record.bookmarks && !batch.is_empty()).then(|| until.to_string());
     let mut octets = Vec::with_capacity(4_096);
     let acknowledged = mode.is_acknowledged();
     let mut dropped = batch.dropped;
     if let Some(sink) = &record.delivery.notify_to {
-        let notice = Notice { sink, message_id, acknowledged, bookmark: bookmark.as_deref() };
+        let notice = Notice { sink, message_id, acknowledged, bookmark };
         match (mode, batch.dropped, batch.items.first()) {
             (_, None, None) => encode_heartbeat(&mut octets, &notice),
             (DeliveryMode::Events, ..) => {

@@ -194,8 +194,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Takes in what changed, in order.
-    pub fn record_changes(&self, changes: Vec<Transition>, now: Timestamp) -> Wakes {
+    /// Takes in what changed, in order; and up to which revision that is all, with what was taken in before.
+    pub fn record_changes(&self, changes: (Vec<Transition>, u64), now: Timestamp) -> Wakes {
         self.events.table().record(self, changes, now)
     }
 

@@ -95,11 +95,12 @@ impl Exchange<'_> {
         let table = self.endpoint.events.table();
         let (floor, last) = (table.log.floor(), table.log.last());
         match bookmark {
-            None => Ok(last),
+            // What was committed before but is still to come, a crash is not to lose.
+            None => Ok(table.log.safe(last).max(floor)),
             Some(Bookmark::Earliest) => Ok(floor),
             Some(Bookmark::Position(text)) => {
                 let bad = || fault::invalid_bookmark("the position in the bookmark is none of this server's");
-                let position: Position = text.parse().map_err(|_| bad())?;
+                let position = table.log.place_of(text).map_err(|_| bad())?;
                 if last.revision.saturating_add(REVISIONS_AHEAD_MAX) < position.revision {
                     return Err(fault::invalid_bookmark("the bookmark is ahead of everything that happened here"));
                 }
@@ -286,7 +287,7 @@ impl Exchange<'_> {
         let context = record.context.map(cursor::context_name);
         let mut octets = Vec::with_capacity(8_192);
         let action = self.request.response_action();
-        let bookmark = record.bookmarks.then(|| until.to_string());
+        let bookmark = record.bookmarks.then(|| self.endpoint.events.table().log.bookmark(until));
         let header = |w: &mut Writer<'_>| {
             if let Some(bookmark) = &bookmark {
                 write_bookmark(w, bookmark);

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::job::Timestamp;
 
-use super::Position;
 use super::record::Progress;
 use super::subscription::Subscription;
 use super::table::Table;
@@ -20,9 +19,6 @@ const SWEEP_MS: u64 = 30_000;
 pub(crate) struct Places {
     /// Those that were delivered something.
     moved: HashSet<Uuid>,
-    /// The end of the log at the last call: what is before it was published well ago, with everything that the store
-    /// numbered before it.
-    settled: Position,
     /// How many changes the log had taken in when all places were looked at last, and from when on that may be again.
     swept: u64,
     next_sweep: Timestamp,
@@ -45,22 +41,26 @@ impl Table {
     /// the end of all. Each counts as stored from then on.
     pub(crate) fn moved(&mut self, all: bool, now: Timestamp) -> Vec<(Uuid, Progress)> {
         let moved = std::mem::take(&mut self.places.moved);
-        let (last, taken_in) = (self.log.last(), self.log.taken_in());
-        let settled = std::mem::replace(&mut self.places.settled, last);
-        let end = if all { last } else { settled };
+        let (end, taken_in) = (self.log.last(), self.log.taken_in());
         let much = u64::try_from(self.log.max().div_ceil(8)).unwrap_or(u64::MAX);
         let sweeps = all || (much <= taken_in.saturating_sub(self.places.swept) && self.places.next_sweep <= now);
-        let mut changed = Vec::new();
+        let (mut changed, log, places) = (Vec::new(), &self.log, &mut self.places);
         let mut note = |id: Uuid, subscription: &mut Subscription| {
             let progress = subscription.progress(end);
+            let position = log.safe(progress.position);
+            if position < progress.position {
+                // It has come further than a restart would know it to be. In a moment it is looked at again.
+                places.moved.insert(id);
+            }
+            let progress = Progress { position, ..progress };
             if subscription.stored != Some(progress) {
                 subscription.stored = Some(progress);
                 changed.push((id, progress));
             }
         };
         if sweeps {
-            (self.places.swept, self.places.next_sweep) = (taken_in, now.plus_ms(SWEEP_MS));
             self.subscriptions.iter_mut().for_each(|(id, subscription)| note(*id, subscription));
+            (self.places.swept, self.places.next_sweep) = (taken_in, now.plus_ms(SWEEP_MS));
         } else {
             for id in moved {
                 if let Some(subscription) = self.subscriptions.get_mut(&id) {

@@ -17,6 +17,11 @@ pub struct Position {
 }
 
 impl Position {
+    /// After every event of a revision.
+    pub(crate) fn end_of(revision: u64) -> Self {
+        Self { revision, place: u64::MAX, item: u32::MAX }
+    }
+
     /// After every event of the change.
     pub(crate) fn end(self) -> Self {
         Self { item: u32::MAX, ..self }
@@ -37,16 +42,17 @@ impl FromStr for Position {
     type Err = NoPosition;
 
     fn from_str(text: &str) -> Result<Self, NoPosition> {
-        fn number<N: FromStr>(text: Option<&str>) -> Result<N, NoPosition> {
-            // The library would take a sign.
-            let digits = text.filter(|text| text.bytes().all(|octet| octet.is_ascii_digit())).ok_or(NoPosition)?;
-            digits.parse().map_err(|_| NoPosition)
-        }
         let mut parts = text.split('.');
-        let position =
-            Self { revision: number(parts.next())?, place: number(parts.next())?, item: number(parts.next())? };
+        let mut part = || parts.next().ok_or(NoPosition);
+        let position = Self { revision: number(part()?)?, place: number(part()?)?, item: number(part()?)? };
         if parts.next().is_some() { Err(NoPosition) } else { Ok(position) }
     }
+}
+
+/// A number in digits; the library would take a sign.
+pub(super) fn number<N: FromStr>(text: &str) -> Result<N, NoPosition> {
+    let digits = Some(text).filter(|text| text.bytes().all(|octet| octet.is_ascii_digit())).ok_or(NoPosition)?;
+    digits.parse().map_err(|_| NoPosition)
 }
 
 #[cfg(test)]

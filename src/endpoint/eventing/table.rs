@@ -118,6 +118,9 @@ impl Table {
         }
         // After a restart the last changes before it may have left nothing behind: what comes next is new all the same.
         let place = progress.position.min(self.log.last());
+        if self.log.safe(place) < place {
+            self.note_moved(id);
+        }
         let mut subscription = Subscription::new(record, (interest, permissions), progress, now);
         subscription.begin_at(place);
         if place < self.log.floor() {
@@ -180,8 +183,13 @@ impl Table {
         true
     }
 
-    /// Takes changes in, in their order. Returns whom there is news for.
-    pub(crate) fn record(&mut self, endpoint: &Endpoint, mut changes: Vec<Transition>, now: Timestamp) -> Wakes {
+    /// Takes changes in, in their order, and with them all up to a revision. Returns whom there is news for.
+    pub(crate) fn record(
+        &mut self,
+        endpoint: &Endpoint,
+        (mut changes, complete): (Vec<Transition>, u64),
+        now: Timestamp,
+    ) -> Wakes {
         // What one transaction did to a machine stands before what it did to its job, whoever published it first, so
         // that their places are those that a restart gives them.
         for at in 1..changes.len() {
@@ -199,6 +207,7 @@ impl Table {
             let change = self.told_anew(change);
             self.append(endpoint, change, now, &mut news);
         }
+        self.log.complete_up_to(complete);
         self.wakes(news, now)
     }
 

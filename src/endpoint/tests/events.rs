@@ -3,6 +3,7 @@
 mod certificate;
 mod lab;
 mod looks;
+mod order;
 mod owners;
 mod places;
 mod pushed;

@@ -66,6 +66,7 @@ pub(super) struct Eventing {
     stop: watch::Sender<bool>,
     /// The generation of the users by which owners were looked at last.
     generation: AtomicU64,
+    feeding: Mutex<()>,
     /// Held by whoever stores how far subscriptions have come: an earlier state is never written over a later one.
     storing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -79,6 +80,7 @@ impl Eventing {
             waiters: Mutex::default(),
             stop: watch::channel(false).0,
             generation: AtomicU64::new(0),
+            feeding: Mutex::default(),
             storing: Arc::default(),
             endpoint,
             engine,
@@ -90,6 +92,8 @@ impl Eventing {
         let view = eventing.engine.keep_transitions();
         let now = eventing.engine.now();
         eventing.endpoint.begin_events(&view, now);
+        // Nobody has subscribed yet; it says what is still to come that the view ought to have.
+        let _nobody = eventing.feed();
         let contents = stored::load(&*eventing.store)?;
         for (key, reason) in contents.damaged {
             tracing::error!(key, reason, "a stored subscription cannot be read; it is left as it is");
@@ -173,12 +177,14 @@ impl Eventing {
                 }
                 _ = stop.changed() => return,
             }
-            let now = self.engine.now();
-            let taken = self.engine.take_transitions();
-            if !taken.is_empty() {
-                self.act(self.endpoint.record_changes(taken, now));
-            }
+            self.act(self.feed());
         }
+    }
+
+    /// Takes in what changed. One at a time, so that what is taken out of the view's hands first is in the log first.
+    fn feed(&self) -> Wakes {
+        let _alone = self.feeding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.endpoint.record_changes(self.engine.take_transitions(), self.engine.now())
     }
 
     fn tick(self: &Arc<Self>, count: u32) {
@@ -347,8 +353,7 @@ impl Eventing {
     /// Stops feeding, and stores how far every subscription has come. They go on with the next start.
     pub(super) async fn stop(&self) {
         self.stop.send_replace(true);
-        let changed = self.engine.take_transitions();
-        self.endpoint.record_changes(changed, self.engine.now());
+        self.feed();
         let _alone = self.storing.lock().await;
         self.store_progress(true).await;
     }

@@ -30,7 +30,7 @@ type Decoded<T> = Result<T, Box<Fault>>;
 /// The namespace of the element in a bookmark of ours.
 pub(super) const BOOKMARK_NAMESPACE: &str = "urn:failbackd:eventing";
 /// The longest text of a bookmark that can be one of ours, in octets.
-const BOOKMARK_OCTETS_MAX: usize = 64;
+const BOOKMARK_OCTETS_MAX: usize = 128;
 
 /// `wse:Subscribe`.
 #[derive(Clone, Debug)]

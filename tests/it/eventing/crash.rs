@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::sink::{Manner, Sink};
@@ -17,6 +17,7 @@ use crate::process::{Lab, PATIENCE, Served, Wire, replication, returned};
 const VARIABLES: [(&str, &str); 2] =
     [("FAILBACKD_FAULT_BACKEND", "true"), ("FAILBACKD_LOG_LEVEL", "info,failbackd::request=warn")];
 const MACHINES: usize = 6;
+const WRITERS: usize = 3;
 const FILTER: &str = "SELECT * FROM CIM_InstModification WHERE SourceInstance ISA 'Msvm_ReplicationSettingData'";
 
 /// Numbers by machine, in the order in which they came.
@@ -52,15 +53,27 @@ fn change(machine: &str, number: u32) -> String {
     replication(&format!("uuid:change-{number}"), "ModifyReplicationSettings", machine, &parameter)
 }
 
-/// Changes settings until the server is gone. What was answered is what counts.
-fn write(wire: &Wire, machines: &[String], next: &mut u32, written: &mut BTreeMap<String, u32>) {
-    loop {
-        let machine = &machines[usize::try_from(*next).unwrap() % machines.len()];
-        *next += 1;
-        match wire.post(&change(machine, *next)) {
+/// What was answered: the last number of each machine; and the last number of all.
+#[derive(Default)]
+struct Written {
+    last: AtomicU32,
+    answered: Mutex<BTreeMap<String, u32>>,
+}
+
+impl Written {
+    fn answered(&self) -> BTreeMap<String, u32> {
+        self.answered.lock().unwrap().clone()
+    }
+}
+
+/// Changes settings until the server is gone. What was answered is what counts. Nobody else changes these machines.
+fn write(wire: &Wire, machines: &[String], written: &Written) {
+    for machine in machines.iter().cycle() {
+        let number = written.last.fetch_add(1, Ordering::SeqCst) + 1;
+        match wire.post(&change(machine, number)) {
             Ok((200, body)) => {
                 assert_eq!(returned(&body), 0, "{body}");
-                written.insert(machine.clone(), *next);
+                written.answered.lock().unwrap().insert(machine.clone(), number);
             }
             Ok((status, body)) => panic!("{status}: {body}"),
             Err(_) => return,
@@ -164,7 +177,7 @@ fn no_event_is_lost_to_a_kill_while_it_is_pulled_or_pushed() {
     let context = Puller::subscribe(&wire, None);
     let mut puller = Puller { context, bookmark: None, seen: Numbers::new(), left: Vec::new() };
     subscribe_sink(&wire, &sink);
-    let (mut next, mut written) = (1, BTreeMap::new());
+    let written = Written { last: AtomicU32::new(1), ..Written::default() };
     assert_eq!(returned(&wire.ask(&change(quiet, 1))), 0);
     puller.resume(&wire, false);
     sink.wait(|messages| !messages.is_empty());
@@ -172,13 +185,13 @@ fn no_event_is_lost_to_a_kill_while_it_is_pulled_or_pushed() {
     server.terminate();
     let mut lost_answers = 0;
     for _ in 0..moments {
-        lost_answers += usize::from(moment(&lab, &mut random, (&mut puller, &sink), busy, (&mut next, &mut written)));
+        lost_answers += usize::from(moment(&lab, &mut random, (&mut puller, &sink), busy, &written));
     }
     // Each moment has up to three servers, and there is one at the end.
     let restarts = 3 * usize::try_from(moments).unwrap() + 1;
     let server = lab.serve(&VARIABLES);
     puller.resume(&lab.wire(server.address()), false);
-    let started = Instant::now();
+    let (started, next, written) = (Instant::now(), written.last.into_inner(), written.answered.into_inner().unwrap());
     while !all_told(&pushed(&sink), &written) {
         assert!(started.elapsed() < PATIENCE, "{written:?} were answered, and the sink has {:?}", pushed(&sink));
         std::thread::sleep(Duration::from_millis(20));
@@ -198,7 +211,7 @@ fn moment(
     random: &mut Random,
     (puller, sink): (&mut Puller, &Sink),
     machines: &[String],
-    (next, written): (&mut u32, &mut BTreeMap<String, u32>),
+    written: &Written,
 ) -> bool {
     let server = lab.serve(&VARIABLES);
     let wire = lab.wire(server.address());
@@ -221,7 +234,11 @@ fn moment(
             server.kill();
             ended.store(true, Ordering::SeqCst);
         });
-        write(&wire, machines, next, written);
+        // Several at a time, whose changes become durable together and are published in any order.
+        for machines in machines.chunks(machines.len().div_ceil(WRITERS)) {
+            let wire = &wire;
+            scope.spawn(move || write(wire, machines, written));
+        }
     });
     let lost = lost.into_inner().unwrap();
     // Perhaps once more while it starts.
@@ -232,7 +249,7 @@ fn moment(
     }
     let server = lab.serve(&VARIABLES);
     puller.resume(&lab.wire(server.address()), lost);
-    let started = Instant::now();
+    let (started, written) = (Instant::now(), &written.answered());
     while !all_told(&pushed(sink), written) {
         assert!(started.elapsed() < PATIENCE, "{written:?} were answered, and the sink has {:?}", pushed(sink));
         std::thread::sleep(Duration::from_millis(20));

@@ -36,6 +36,8 @@ pub(super) struct Lab {
     pub(super) role: Cell<Role>,
     pub(super) account: Cell<Option<Account>>,
     counted: Cell<(u64, u64)>,
+    /// Up to which revision nothing is still to come.
+    pub(super) complete: Cell<u64>,
 }
 
 impl Lab {
@@ -54,9 +56,15 @@ impl Lab {
             role: Cell::new(Role::Operator),
             account: Cell::new(None),
             counted: Cell::default(),
+            complete: Cell::new(u64::MAX),
         };
-        lab.endpoint.begin_events(&lab.view.borrow(), NOW);
+        lab.begin();
         lab
+    }
+
+    fn begin(&self) {
+        self.endpoint.begin_events(&self.view.borrow(), self.now());
+        self.endpoint.record_changes((Vec::new(), u64::MAX), self.now());
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -143,7 +151,7 @@ impl Lab {
 
     pub(super) fn change(&self, change: Change) -> Wakes {
         let transition = Transition::apply(&mut self.view.borrow_mut(), change);
-        self.endpoint.record_changes(transition.into_iter().collect(), self.now())
+        self.endpoint.record_changes((transition.into_iter().collect(), self.complete.get()), self.now())
     }
 
     pub(super) fn next_revision(&self) -> u64 {
@@ -203,8 +211,9 @@ impl Lab {
         let view = RefCell::new(self.view.borrow().clone());
         let lab = Self { endpoint: endpoint_with(limits), view, ..Self::new() };
         lab.revision.set(self.revision.get());
+        lab.ids.set(self.ids.get());
         lab.now.set(self.now.get());
-        lab.endpoint.begin_events(&lab.view.borrow(), lab.now());
+        lab.begin();
         lab
     }
 

@@ -6,7 +6,9 @@ use super::lab::{
     ACK_MODE, ALL, ENUMERATION, EVENTING, EVENTS_MODE, JOBS, Lab, PULL_MODE, PUSH_MODE, WQL, between, envelope,
     pull_body, statuses,
 };
-use crate::endpoint::{EventLimits, Finished, Next, Pace, Step};
+use crate::auth::Role;
+use crate::endpoint::{EventLimits, Finished, Next, Pace, Standing, Step};
+use crate::provider::Permissions;
 
 //= EVT-06, EVT-23
 #[test]
@@ -209,4 +211,18 @@ fn events_that_are_too_large_obey_the_policy() {
     let told = lab.drain(notify);
     assert!(told.len() == 1 && told[0].contains(">1</w:DroppedEvents>"), "{told:?}");
     assert!(matches!(lab.next(cancel), Next::Ended(_)));
+}
+
+//= EVT-09
+#[test]
+fn a_sign_of_life_that_is_due_lets_nobody_else_send() {
+    let lab = Lab::new();
+    let id = lab.pushed(PUSH_MODE, "<w:Heartbeats>PT10S</w:Heartbeats>", "");
+    lab.later(10_000);
+    assert_eq!(lab.endpoint.due_events(lab.now()).sends, [id]);
+    let standing = Standing::May(Role::Operator, Permissions::unlimited());
+    // The sender has learned what is due, and does not have the message yet.
+    let _beat = lab.endpoint.due(id, standing, lab.now());
+    assert!(lab.touch_job(1, "meanwhile").sends.is_empty(), "there is a sender");
+    assert!(lab.endpoint.due_events(lab.now()).sends.is_empty());
 }
