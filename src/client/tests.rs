@@ -20,6 +20,9 @@ fn answer(body: &str) -> Scripted {
     Scripted { status: "200 OK", body, close: false }
 }
 
+/// What is told of a connection in place of a request, when the script has closed it.
+const CLOSED: &str = "closed";
+
 /// Serves the script, over as many connections as the client opens; tells each request's connection and text.
 fn serve(script: Vec<Scripted>) -> (Target, Receiver<(usize, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -38,6 +41,8 @@ fn serve(script: Vec<Scripted>) -> (Target, Receiver<(usize, String)>) {
                 requests.send((connection, request)).unwrap();
                 write_answer(reader.get_mut(), &scripted);
                 if scripted.close {
+                    drop(reader);
+                    requests.send((connection, CLOSED.to_owned())).unwrap();
                     break;
                 }
             }
@@ -96,15 +101,22 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 fn exchanges_share_a_connection_and_survive_its_end() {
     let one = || answer(r#"<p:Msvm_X xmlns:p="urn:x"><p:Name>web01</p:Name></p:Msvm_X>"#);
     let (target, seen) = serve(vec![one(), Scripted { close: true, ..one() }, one()]);
+    let mut requests = Vec::new();
     run(async {
         let mut client = client(target);
         let key = Selector { name: "Name".to_owned(), value: SelectorValue::Text("a&b".to_owned()) };
-        for _ in 0..3 {
+        for number in 1..=3 {
             let instance = client.get("urn:x", &SelectorSet(vec![key.clone()])).await.unwrap();
             assert_eq!(instance.text("Name"), Some("web01"));
+            if number == 2 {
+                // What is sent just before the end has come in is lost, and not sent again: it may have been taken.
+                requests.extend(seen.iter().take_while(|(_, text)| text != CLOSED));
+                // The runtime looks at its sockets when it has nothing else to do.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
     });
-    let requests: Vec<_> = seen.iter().collect();
+    requests.extend(seen.iter());
     assert_eq!(requests.iter().map(|(connection, _)| *connection).collect::<Vec<_>>(), [1, 1, 2]);
     let (_, request) = &requests[0];
     assert!(request.starts_with("POST /wsman HTTP/1.1\r\n"), "{request}");
