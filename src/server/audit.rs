@@ -54,6 +54,8 @@ struct Place {
     /// When a failure may be told again.
     tell_at: Timestamp,
     refusals: Bucket,
+    /// The stop is recorded.
+    ended: bool,
 }
 
 impl Audit {
@@ -62,7 +64,7 @@ impl Audit {
         let Some(path) = config.audit.path(&config.data_dir) else { return Ok(None) };
         let (file, torn) = append_to(&path).map_err(|source| AuditError { path: path.clone(), source })?;
         let refusals = Bucket::full(clock.now());
-        let place = Place { file, torn, lost: 0, tell_at: Timestamp(i64::MIN), refusals };
+        let place = Place { file, torn, lost: 0, tell_at: Timestamp(i64::MIN), refusals, ended: false };
         let audit =
             Self { path, reads: config.audit.reads, required: config.audit.required, clock, place: Mutex::new(place) };
         audit.record_event("start");
@@ -78,6 +80,14 @@ impl Audit {
     pub(super) fn record_event(&self, event: &'static str) {
         let now = self.clock.now();
         self.append(now, &mut self.place(), &Line::of_server(now, event, None));
+    }
+
+    /// Records the stop, once. A task that the runtime leaves behind may hold the log to the end of the process, so that
+    /// nobody drops it.
+    pub(super) fn end(&self) {
+        if !std::mem::replace(&mut self.place().ended, true) {
+            self.record_event("stop");
+        }
     }
 
     /// Opens the file of that name again, after it was moved away.
@@ -176,7 +186,7 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        self.record_event("stop");
+        self.end();
     }
 }
 
@@ -329,6 +339,7 @@ mod tests {
         let Lab { directory, clock, audit } = Lab::new(AuditConfig::default());
         let path = directory.path().join("audit.jsonl");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        audit.end();
         drop(audit);
         let config = Config { data_dir: directory.path().to_owned(), ..Config::default() };
         drop(Audit::open(&config, clock).unwrap());

@@ -190,6 +190,9 @@ impl Server {
         if 0 < left {
             tracing::warn!(connections = left, "connections were still at work when the server stopped");
         }
+        if let Some(audit) = &self.audit {
+            audit.end();
+        }
     }
 }
 
