@@ -82,8 +82,8 @@ impl Audit {
         self.append(now, &mut self.place(), &Line::of_server(now, event, None));
     }
 
-    /// Records the stop, once. A task that the runtime leaves behind may hold the log to the end of the process, so that
-    /// nobody drops it.
+    /// Records the stop, once. A task that the runtime leaves behind may hold the log to the end of the process, so
+    /// that nobody drops it.
     pub(super) fn end(&self) {
         if !std::mem::replace(&mut self.place().ended, true) {
             self.record_event("stop");
