@@ -15,10 +15,7 @@ use failbackd::auth::{
 use failbackd::transport::{
     Answer, AnswerFuture, CONTENT_TYPE_UTF8, Handler, Listener, RequestContext, Running, Tls, TransportLimits, serve,
 };
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, OtherNameValue,
-    SanType,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, OtherNameValue, SanType};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256, Sha384};
@@ -26,6 +23,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::authority::Authority;
 use crate::transport::{CHEAP, Client, post, run};
 
 const MUTUAL: &str = "Authorization: http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual\r\n";
@@ -68,12 +66,6 @@ impl Exchange for Probe {
     }
 }
 
-/// An authority, and what it issues.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
 /// A certificate and its key, as a client or a server holds them.
 struct Issued {
     certificate: CertificateDer<'static>,
@@ -81,24 +73,11 @@ struct Issued {
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
     fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issued {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (certificate, key) = self.sign(name, |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            change(params);
+        });
         Issued { certificate: certificate.der().clone(), key: key.serialize_pem() }
     }
 
@@ -156,7 +135,7 @@ impl Server {
         let certificate: Arc<dyn Mechanism> = Arc::new(Certificate::new(Arc::clone(&live), rules, clock()));
         let mechanisms = Mechanisms::new(vec![Arc::new(Probe), certificate], live, true, 16);
         let authorities = directory.path().join("clients.pem");
-        std::fs::write(&authorities, &authority.pem).unwrap();
+        std::fs::write(&authorities, authority.certificate.pem()).unwrap();
         let made = Tls::self_made(directory.path(), "home.example", time::OffsetDateTime::now_utc()).unwrap();
         let tls = Arc::new(made.with_client_authorities(&authorities).unwrap());
         let https = Listener::https("127.0.0.1:0", Arc::clone(&tls)).unwrap();
@@ -355,7 +334,7 @@ fn a_connection_stays_bound_to_the_certificate_that_it_was_served() {
         assert!(server.tls.reload().is_err(), "nor are there authorities");
         assert_eq!(hex(&server.tls.binding()), first);
         let others = Authority::new("others");
-        std::fs::write(directory.join("clients.pem"), &others.pem).unwrap();
+        std::fs::write(directory.join("clients.pem"), others.certificate.pem()).unwrap();
         server.tls.reload().unwrap();
 
         let second = bound(&Sha384::digest(certificate_in(directory)));

@@ -14,6 +14,7 @@
 mod answers;
 mod audit;
 mod auth;
+mod authority;
 mod backend;
 mod bad_input;
 mod certificates;

@@ -1,15 +1,18 @@
 //! Sinks over TLS that want to see a certificate of the server, and those that must not see it.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use failbackd::config::Config;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use crate::authority::Authority;
 
 use super::sink::{Manner, Message, Sink};
 use super::{Bench, EVENTING, NEW_VMS, PULL_MODE, PUSH, PUSH_WITH_ACK, context_of, names};
@@ -19,31 +22,14 @@ const TOKENS: &str = "<t:IssuedTokens xmlns:t=\"http://schemas.xmlsoap.org/ws/20
      <t:RequestSecurityTokenResponse><o:UsernameToken xmlns:o=\"urn:o\"><o:Username>u</o:Username>\
      <o:Password>p</o:Password></o:UsernameToken></t:RequestSecurityTokenResponse></t:IssuedTokens>";
 
-/// An authority, and what it issues.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: rcgen::Certificate,
-}
-
 impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        Self { issuer: Issuer::new(params, key), certificate }
-    }
-
-    /// A certificate, PEM, and its key.
-    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![usage];
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    /// A certificate for this machine, PEM, and its key.
+    fn for_this_machine(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        let (certificate, key) = self.sign(name, |params| {
+            params.subject_alt_names = vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
+            params.extended_key_usages = vec![usage];
+        });
+        (certificate.pem(), key.serialize_pem())
     }
 
     /// What a sink shows, which lets in whoever shows a certificate that `clients` issued; with `lenient` also who
@@ -66,7 +52,7 @@ impl Authority {
     }
 
     fn named(&self, config: ConfigBuilder<ServerConfig, WantsServerCert>) -> Arc<ServerConfig> {
-        let (certificate, key) = self.issue("sink", ExtendedKeyUsagePurpose::ServerAuth);
+        let (certificate, key) = self.for_this_machine("sink", ExtendedKeyUsagePurpose::ServerAuth);
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         Arc::new(config.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap())
     }
@@ -92,7 +78,7 @@ impl Lab {
 
     /// Gives the server a certificate with this name.
     fn renew(&self, name: &str) {
-        let (certificate, key) = self.authority.issue(name, ExtendedKeyUsagePurpose::ClientAuth);
+        let (certificate, key) = self.authority.for_this_machine(name, ExtendedKeyUsagePurpose::ClientAuth);
         std::fs::write(self.file("sinks.pem"), certificate + &self.authority.certificate.pem()).unwrap();
         std::fs::write(self.file("sinks.key"), key).unwrap();
     }
