@@ -46,7 +46,7 @@ impl Value {
                 Err(_) => Self::Text(element.text().into_owned()),
             };
         }
-        let bare = element.children().nth(1).is_none() && child.children().next().is_none();
+        let bare = element.children().nth(1).is_none() && child.is_leaf();
         if bare && matches!(child.local(), "Datetime" | "Date" | "Time" | "Interval") {
             return Self::Text(child.text().into_owned());
         }

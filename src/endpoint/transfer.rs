@@ -361,7 +361,7 @@ impl Exchange<'_> {
 }
 
 fn text_of_fragment(body: Element<'_>, property: &Property) -> Result<Value, Fault> {
-    if body.children().next().is_some() {
+    if !body.is_leaf() {
         let what = format!("the fragment is the text of {}, and XmlFragment holds elements", property.name);
         return Err(fault::invalid_representation_invalid_fragment(what));
     }

@@ -104,7 +104,7 @@ fn check_required(method: &Method, input: &MethodInput) -> Result<(), CimError> 
 fn decode_parameter(parameter: &Parameter, element: Element<'_>, place: Place<'_>) -> Result<Argument, CimError> {
     //= MAP-11
     if element.is_nil() {
-        if element.children().next().is_some() || !element.text().trim().is_empty() {
+        if !element.is_blank() {
             let what = format!("the parameter {} is nil and has a value at once", parameter.name);
             return Err(CimError::parameter_type(what));
         }
@@ -116,7 +116,7 @@ fn decode_parameter(parameter: &Parameter, element: Element<'_>, place: Place<'_
     if let Some(Embedded::Instance(class)) = &parameter.embedded {
         return decode_embedded(parameter, class, element, place);
     }
-    if element.children().next().is_some() && parameter.cim_type != CimType::Datetime {
+    if !element.is_leaf() && parameter.cim_type != CimType::Datetime {
         return Err(CimError::parameter_type(format!(
             "the parameter {} holds elements where a {} belongs",
             parameter.name, parameter.cim_type

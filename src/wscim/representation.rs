@@ -135,9 +135,8 @@ fn add_item(values: &mut Vec<(u16, Value)>, slot: u16, item: Value, again: bool)
 fn decode_value(property: &Property, element: Element<'_>, schema: &Schema) -> Result<Value, Fault> {
     let wrong =
         |what: String| fault::invalid_representation_invalid_values(format!("the property {}: {what}", property.name));
-    // Clients bind xsi to more than one URI, so the attribute is found by its local name.
-    if element.attributes().any(|it| it.local == "nil" && matches!(it.value.trim(), "true" | "1")) {
-        if element.children().next().is_some() || !element.text().trim().is_empty() {
+    if element.is_nil() {
+        if !element.is_blank() {
             return Err(wrong("it is nil and has a value".to_owned()));
         }
         return Ok(Value::Null);

@@ -107,7 +107,7 @@ pub(super) fn is_known(namespace: &str, local: &str) -> bool {
 
 /// The text of a block that holds nothing else: of another there is no text that an answer could repeat.
 fn text(block: Element<'_>) -> Option<Cow<'_, str>> {
-    block.children().next().is_none().then(|| trimmed(block))
+    block.is_leaf().then(|| trimmed(block))
 }
 
 /// The known header blocks of a message, sorted by name.

@@ -289,6 +289,11 @@ impl<'d> Element<'d> {
         }
     }
 
+    /// Whether the element holds neither elements nor text, white space aside.
+    pub fn is_blank(self) -> bool {
+        self.is_leaf() && self.text().trim().is_empty()
+    }
+
     /// Whether the element has no element children.
     pub fn is_leaf(self) -> bool {
         self.children().next().is_none()

@@ -347,7 +347,7 @@ fn wql(filter: &wsman::Filter<'_>) -> Result<String, Fault> {
     if ![uri::DIALECT_WQL, uri::DIALECT_WQL_DMTF].iter().any(|wql| wql.eq_ignore_ascii_case(dialect)) {
         return Err(fault::unknown_event_dialect(dialect, &[uri::DIALECT_WQL]));
     }
-    if filter.element.children().next().is_some() {
+    if !filter.element.is_leaf() {
         return Err(fault::event_source_unable_to_process("the filter holds elements, and WQL is text"));
     }
     Ok(filter.text.trim().to_owned())
